@@ -1,0 +1,33 @@
+//! The treecast overlay protocol: reliable, ordered delivery of a packet stream over a lossy tree.
+//!
+//! Pure: no clock, no socket, no thread, no allocation on the data path. Inputs are packets and the time, outputs
+//! are packets to send and packets to deliver; methods are `handle_*` and `poll_*`, and `now` is the first argument.
+//! It is not a network stack: addresses, checksums and buffers belong to the caller, which hands in each packet as a
+//! value `P` that the protocol keeps, lends and drops but never looks into.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod bucket;
+mod latency;
+mod neighbor;
+mod node;
+mod rtt;
+mod seq;
+mod session;
+mod time;
+mod timers;
+mod window;
+pub mod wire;
+
+pub use bucket::TokenBucket;
+pub use latency::LatencyHistogram;
+pub use neighbor::{Neighbor, NeighborConfig, NeighborStats, StateReason};
+pub use node::{Body, Destination, Event, Node, NodeConfig, SessionIndex, Transmit};
+pub use seq::{Epoch, NeighborId, Seq, SeqRange, SessionId};
+pub use session::{CHILDREN_MAX, Order, Reject, Session, SessionConfig, SessionStats};
+pub use time::Instant;

@@ -1,0 +1,454 @@
+//! One session on one node: numbers packets, finds gaps, asks, answers and delivers.
+//!
+//! What a session does follows from its place in the tree. Without upstream neighbors it is the ingress: it numbers
+//! packets and announces its lead. With some it receives: it finds gaps and asks. Every node answers its children
+//! from what it holds, and a last hop delivers.
+
+mod answer;
+mod ask;
+mod deliver;
+mod ingress;
+mod receive;
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::neighbor::Neighbor;
+use crate::window::{Slot, Window};
+use crate::{Epoch, Instant, LatencyHistogram, NeighborId, Seq, SeqRange, SessionId};
+use answer::Answers;
+use ask::Asks;
+use deliver::Deliveries;
+use ingress::Announcer;
+
+pub use answer::CHILDREN_MAX;
+pub use receive::Reject;
+pub(crate) use receive::neighbor;
+
+/// Ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
+pub(crate) const NAK_RANGES_MAX: usize = 96;
+/// How often packets that outlived the retention are looked for.
+const EVICT_INTERVAL: Duration = Duration::from_millis(10);
+/// Packets given up per look, so that a full window can't hold up the loop.
+const EVICT_BUDGET: usize = 512;
+
+/// How a session is run on this node.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// The session.
+    pub id: SessionId,
+    /// The parent, then its backups in order of preference; empty at the ingress.
+    pub upstream: Vec<NeighborId>,
+    /// Children that always get the tree.
+    pub downstream: Vec<NeighborId>,
+    /// Whether packets are delivered here, and how; `None` where there are no clients.
+    pub delivery: Option<Order>,
+    /// How long a gap may stay open.
+    pub deadline: Duration,
+    /// How long packets are kept to answer NAKs.
+    pub retention: Duration,
+    /// How long a gap waits for a late packet before it is asked for.
+    pub reorder_delay: Duration,
+    /// Packets per second that window and pace are sized for; at least 1.
+    pub max_rate_pps: u32,
+}
+
+/// Whether delivery waits for gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Hold what follows a gap until it is filled or given up.
+    Ordered,
+    /// Deliver each packet as it comes.
+    Immediate,
+}
+
+impl SessionConfig {
+    /// Most packets that the session holds: what `max_rate_pps` brings in the longer of retention and deadline.
+    #[must_use]
+    pub fn held_max(&self) -> usize {
+        let span = self.retention.max(self.deadline).as_nanos();
+        let packets = (span * u128::from(self.max_rate_pps)).div_ceil(1_000_000_000);
+        usize::try_from(packets)
+            .unwrap_or(usize::MAX)
+            .clamp(64, 1 << 24)
+    }
+}
+
+/// Counters of a session. At a receiver, over all epochs and at each moment,
+/// `sent = tree + repaired + unrecovered + in_flight`.
+#[derive(Clone, Debug, Default)]
+pub struct SessionStats {
+    /// Packets the ingress has sent since this node joined, as far as is known here.
+    pub sent: u64,
+    /// Packets that came by the tree.
+    pub tree: u64,
+    /// Packets that came as repairs.
+    pub repaired: u64,
+    /// Packets given up.
+    pub unrecovered: u64,
+    /// Packets missing but not given up.
+    pub in_flight: u64,
+    /// Packets that came again.
+    pub duplicates: u64,
+    /// Repairs from before this node joined, fetched for a child.
+    pub backfilled: u64,
+    /// Packets delivered.
+    pub delivered: u64,
+    /// Packets held that went before they could be delivered.
+    pub undelivered: u64,
+    /// Packets that went from retention before their time, for lack of room.
+    pub evicted_early: u64,
+    /// Jumps beyond the window that were followed.
+    pub resyncs: u64,
+    /// NAK packets sent.
+    pub naks_sent: u64,
+    /// NAK packets received.
+    pub naks_received: u64,
+    /// Sequences asked for by a child that are not here and can't be had.
+    pub naks_unanswerable: u64,
+    /// Sequences asked for by a child beyond what its queue holds; it will ask again.
+    pub naks_over_budget: u64,
+    /// Repairs sent.
+    pub repairs_sent: u64,
+    /// Repairs received, taken or not.
+    pub repairs_received: u64,
+    /// Time from the discovery of a gap to its repair.
+    pub repair_latency: LatencyHistogram,
+}
+
+/// One session on one node.
+#[derive(Debug)]
+pub struct Session<P> {
+    config: SessionConfig,
+    held_max: usize,
+    epoch: Option<Epoch>,
+    heard_at: Instant,
+    /// The sequence at which this node joined the epoch.
+    first: Seq,
+    window: Window<P>,
+    /// While any is in flight: the lowest gap since this node joined.
+    lowest_gap: Seq,
+    evict_at: Instant,
+    asks: Asks,
+    /// When the last repair came, and which one.
+    last_repair: (Instant, Seq),
+    /// Place of the neighbor now asked in `config.upstream`.
+    parent: usize,
+    graft_at: Instant,
+    ranges: Vec<SeqRange>,
+    answers: Answers,
+    deliveries: Option<Deliveries>,
+    announcer: Option<Announcer>,
+    /// A sequence beyond the window, and how many in a row lay near it.
+    beyond: Option<(Seq, u8)>,
+    /// `stats.sent` of the epochs before this one.
+    sent_before: u64,
+    stats: SessionStats,
+    changes: Changes,
+}
+
+/// What happened since the owner last looked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) parent: bool,
+    pub(crate) epoch: bool,
+    pub(crate) skipped: u64,
+    pub(crate) downstream: bool,
+}
+
+impl<P> Session<P> {
+    /// A session that begins now. `epoch` is the life of the ingress if this node is it; receivers learn theirs.
+    ///
+    /// All memory is taken here.
+    #[must_use]
+    pub fn new(now: Instant, config: SessionConfig, epoch: Epoch) -> Session<P> {
+        let held_max = config.held_max();
+        // Gaps take slots as well.
+        let window = Window::new(held_max + held_max / 16 + 1024, Seq::FIRST);
+        let ingress = config.upstream.is_empty();
+        let capacity = window.capacity();
+        Session {
+            epoch: ingress.then_some(epoch),
+            heard_at: now,
+            first: Seq::FIRST,
+            lowest_gap: Seq::FIRST,
+            evict_at: now,
+            asks: Asks::new(if ingress { 1 } else { capacity }),
+            last_repair: (Instant(0), Seq(0)),
+            parent: 0,
+            graft_at: now,
+            ranges: Vec::with_capacity(NAK_RANGES_MAX),
+            answers: Answers::new(&config.downstream, capacity),
+            deliveries: config
+                .delivery
+                .map(|order| Deliveries::new(order, &config, capacity)),
+            announcer: ingress.then(|| Announcer::new(now)),
+            beyond: None,
+            sent_before: 0,
+            stats: SessionStats::default(),
+            changes: Changes {
+                downstream: true,
+                ..Changes::default()
+            },
+            window,
+            held_max,
+            config,
+        }
+    }
+
+    /// Changes what can be changed while packets flow: neighbors, deadline, retention (up to the memory that was taken
+    /// at the start), reorder delay, and whether there are clients.
+    pub fn reconfigure(&mut self, now: Instant, config: SessionConfig) {
+        let held_max = config.held_max();
+        self.held_max = held_max.min(self.window.capacity() as usize - 1024);
+        self.answers.set_children(&config.downstream);
+        match (&mut self.deliveries, config.delivery) {
+            (Some(deliveries), Some(order)) => deliveries.change_order(order, &self.window),
+            (_, None) => self.deliveries = None,
+            (deliveries, Some(order)) => {
+                let mut fresh = Deliveries::new(order, &config, self.window.capacity());
+                fresh.start_at(self.window.next());
+                *deliveries = Some(fresh);
+            }
+        }
+        if self.config.upstream != config.upstream {
+            self.parent = 0;
+            self.asks.start_over(now);
+        }
+        self.changes.downstream = true;
+        self.config = config;
+    }
+
+    /// How it is run.
+    #[must_use]
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// Whether this node is the session's ingress.
+    #[must_use]
+    pub fn is_ingress(&self) -> bool {
+        self.announcer.is_some()
+    }
+
+    /// The life of the ingress; `None` at a receiver that has not heard of one.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Newest sequence known of; 0 before the first.
+    #[must_use]
+    pub fn lead(&self) -> Seq {
+        Seq(self.window.next().0 - 1)
+    }
+
+    /// Oldest sequence of the window.
+    #[must_use]
+    pub fn trail(&self) -> Seq {
+        self.window.trail()
+    }
+
+    /// The lowest sequence that is not delivered yet, or, where nothing is delivered, not here yet.
+    #[must_use]
+    pub fn expected(&self) -> Seq {
+        match &self.deliveries {
+            Some(deliveries) => deliveries.expected(&self.window),
+            None if self.stats.in_flight > 0 => self.lowest_gap,
+            None => self.window.next(),
+        }
+    }
+
+    /// Packets held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.window.held()
+    }
+
+    /// The packet `seq`, if it is held.
+    #[must_use]
+    pub fn packet(&self, seq: Seq) -> Option<&P> {
+        self.window.packet(seq)
+    }
+
+    /// The neighbor that is asked for repairs first; `None` at the ingress.
+    #[must_use]
+    pub fn parent(&self) -> Option<NeighborId> {
+        self.config.upstream.get(self.parent).copied()
+    }
+
+    /// The neighbors that get the tree: those configured, and those that grafted themselves on.
+    pub fn downstream(&self) -> impl Iterator<Item = NeighborId> + '_ {
+        self.answers.downstream()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        SessionStats {
+            sent: self.sent(),
+            ..self.stats.clone()
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent_before
+            .wrapping_add(self.window.next().above(self.first))
+    }
+
+    /// The ranges of the NAK that was polled last.
+    pub(crate) fn nak_ranges(&self) -> &[SeqRange] {
+        &self.ranges
+    }
+
+    /// What happened, if anything did, with the present epoch and parent. `downstream` is left to
+    /// [`Session::take_downstream_changed`].
+    pub(crate) fn take_changes(&mut self) -> Option<(Changes, Epoch, Option<NeighborId>)> {
+        let Changes {
+            parent,
+            epoch,
+            skipped,
+            downstream,
+        } = self.changes;
+        if !parent && !epoch && skipped == 0 {
+            return None;
+        }
+        let taken = core::mem::replace(
+            &mut self.changes,
+            Changes {
+                downstream,
+                ..Changes::default()
+            },
+        );
+        Some((taken, self.epoch.unwrap_or_default(), self.parent()))
+    }
+
+    pub(crate) fn take_downstream_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changes.downstream)
+    }
+
+    /// Gives up gaps past their deadline and packets past their retention, and lets grafts go that were not renewed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.expire_gaps(now);
+        self.changes.downstream |= self.answers.expire_grafts(now);
+        if now >= self.evict_at {
+            let all = (0..EVICT_BUDGET).any(|_| !self.evict_outlived(now));
+            self.evict_at = match self.window.slot(self.window.trail()) {
+                _ if !all => now,
+                Slot::Held(_, at) => (*at + self.config.retention).max(now + EVICT_INTERVAL),
+                Slot::Absent | Slot::Missing | Slot::Lost => now + EVICT_INTERVAL,
+            };
+        }
+    }
+
+    /// When [`Session::handle_timeout`] or a `poll_*` next has something to do.
+    pub(crate) fn poll_timeout(&self, neighbors: &[Option<Neighbor>]) -> Option<Instant> {
+        let asks = self.asks.next_due(self.outstanding_max(neighbors));
+        let gap = (self.stats.in_flight > 0)
+            .then(|| self.asks.since(self.lowest_gap) + self.config.deadline);
+        let evict = (self.window.trail() < self.window.next()).then_some(self.evict_at);
+        let graft = (self.parent > 0).then_some(self.graft_at);
+        let deliver = self.deliveries.as_ref().and_then(Deliveries::poll_timeout);
+        let announce = self.announcer.as_ref().map(Announcer::poll_timeout);
+        let answer = self.answers.poll_timeout();
+        [asks, gap, evict, graft, deliver, announce, answer]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn expire_gaps(&mut self, now: Instant) {
+        while self.stats.in_flight > 0 && self.is_past_deadline(now, self.lowest_gap) {
+            self.give_up(self.lowest_gap);
+        }
+    }
+
+    fn is_past_deadline(&self, now: Instant, gap: Seq) -> bool {
+        self.asks.since(gap) + self.config.deadline <= now
+    }
+
+    fn give_up(&mut self, gap: Seq) {
+        self.asks.close(gap);
+        self.window.put(gap, Slot::Lost);
+        self.count_lost(gap);
+    }
+
+    /// Finds the lowest gap again when `seq` was it. The search moves on only, so it costs a step a packet in all.
+    fn gap_closed(&mut self, seq: Seq) {
+        if seq != self.lowest_gap || self.stats.in_flight == 0 {
+            return;
+        }
+        while !self.window.is_missing(self.lowest_gap) {
+            self.lowest_gap = self.lowest_gap.next();
+        }
+    }
+
+    fn count_lost(&mut self, seq: Seq) {
+        if seq >= self.first {
+            self.stats.in_flight -= 1;
+            self.stats.unrecovered = self.stats.unrecovered.wrapping_add(1);
+            self.gap_closed(seq);
+        }
+    }
+
+    /// Removes the trail if nobody needs it any more. `false`: it is needed, or there is none.
+    fn evict_outlived(&mut self, now: Instant) -> bool {
+        let trail = self.window.trail();
+        let expected = self
+            .deliveries
+            .as_ref()
+            .map(|deliveries| deliveries.expected(&self.window));
+        let delivered = expected.is_none_or(|expected| trail < expected);
+        let outlived = match self.window.slot(trail) {
+            Slot::Held(_, at) => delivered && *at + self.config.retention <= now,
+            Slot::Absent | Slot::Lost => delivered,
+            Slot::Missing => false,
+        };
+        outlived && self.window.pop().is_some()
+    }
+
+    /// Removes the trail, needed or not. The caller knows that there is one.
+    fn evict_trail(&mut self, now: Instant) {
+        if self.evict_outlived(now) {
+            return;
+        }
+        let trail = self.window.trail();
+        match self.window.pop() {
+            Some(Slot::Missing) => {
+                self.asks.close(trail);
+                self.count_lost(trail);
+            }
+            Some(Slot::Held(..)) => {
+                self.stats.evicted_early += 1;
+                let deliveries = self.deliveries.as_mut();
+                let skipped = deliveries.is_some_and(|deliveries| deliveries.skip(trail));
+                self.stats.undelivered += u64::from(skipped);
+            }
+            Some(Slot::Absent | Slot::Lost) | None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+impl<P> Session<P> {
+    /// What must hold at any moment.
+    pub(crate) fn check(&self) {
+        let mut lowest = None;
+        let mut seq = self.window.trail();
+        while seq < self.window.next() {
+            if self.window.is_missing(seq) {
+                lowest = lowest.or((seq >= self.first).then_some(seq));
+            }
+            seq = seq.next();
+        }
+        if let Some(lowest) = lowest {
+            assert_eq!(lowest, self.lowest_gap, "lowest gap");
+        }
+        if let Some(deliveries) = &self.deliveries {
+            deliveries.check(self.window.capacity());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The ingress: numbers packets and announces its lead when the source pauses.
+
+use core::time::Duration;
+
+use super::Session;
+use crate::window::Slot;
+use crate::wire::{Header, Kind};
+use crate::{Instant, Seq};
+
+/// Silence after a packet before the first heartbeat (design: §5.2).
+const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
+/// Longest time between heartbeats of a silent source.
+const HEARTBEAT_MAX: Duration = Duration::from_millis(250);
+
+/// When the lead is announced next: 1, 2, 4 … 250 ms after the last packet.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    due: Instant,
+    interval: Duration,
+}
+
+impl Announcer {
+    /// Announces a new epoch at once: receivers that hear of lead 0 know that they miss nothing.
+    pub(super) fn new(now: Instant) -> Announcer {
+        Announcer {
+            due: now,
+            interval: HEARTBEAT_FIRST,
+        }
+    }
+
+    fn packet_sent(&mut self, now: Instant) {
+        self.interval = HEARTBEAT_FIRST;
+        self.due = now + HEARTBEAT_FIRST;
+    }
+
+    pub(super) fn poll_timeout(&self) -> Instant {
+        self.due
+    }
+}
+
+impl<P> Session<P> {
+    /// Numbers a packet of the source and keeps it. The header is that of the data packet to send down the tree, its
+    /// timestamp the one given. `None` at a node that is not the ingress; the packet is dropped.
+    pub(crate) fn handle_source(
+        &mut self,
+        now: Instant,
+        timestamp: u64,
+        packet: P,
+    ) -> Option<Header> {
+        let epoch = self.epoch?;
+        self.announcer.as_mut()?.packet_sent(now);
+        let sequence = self.window.next();
+        self.make_room(now, sequence);
+        self.window.push(Slot::Held(packet, now));
+        self.packet_is_in(sequence, true);
+        Some(Header {
+            kind: Kind::Data,
+            flags: 0,
+            epoch,
+            session: self.config.id,
+            sequence,
+            timestamp,
+        })
+    }
+
+    /// The next heartbeat, when it is due.
+    pub(crate) fn poll_heartbeat(&mut self, now: Instant) -> Option<Header> {
+        let lead = self.lead();
+        let announcer = self
+            .announcer
+            .as_mut()
+            .filter(|announcer| announcer.due <= now)?;
+        announcer.interval = (announcer.interval * 2).min(HEARTBEAT_MAX);
+        announcer.due = now + announcer.interval;
+        Some(Header {
+            kind: Kind::Heartbeat,
+            flags: 0,
+            epoch: self.epoch?,
+            session: self.config.id,
+            sequence: lead,
+            timestamp: 0,
+        })
+    }
+
+    /// Makes the window fit `seq` and one more packet.
+    pub(super) fn make_room(&mut self, now: Instant, seq: Seq) {
+        while !self.window.has_room_for(seq) || self.window.held() >= self.held_max {
+            self.evict_trail(now);
+        }
+    }
+}
