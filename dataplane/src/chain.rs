@@ -1,0 +1,67 @@
+//! A frame ready to be sent.
+
+#![allow(unsafe_code)]
+
+use crate::mbuf::{Mbuf, Raw};
+use crate::payload::SharedPayload;
+use crate::pool::Pool;
+
+/// Something to send: one linear buffer, or a header of its own chained to a shared payload.
+///
+/// May be sent to another thread, as what it is made of may.
+#[repr(transparent)]
+pub struct Frame {
+    raw: Raw,
+}
+
+// SAFETY: an `Mbuf` and a reference to a `SharedPayload` are both `Send`.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// `header` followed by `payload`, which is not copied. For ports that send chains.
+    #[must_use]
+    pub fn chain(header: Mbuf, payload: &SharedPayload) -> Frame {
+        let raw = header.into_raw();
+        payload.chain_to(raw);
+        Frame { raw }
+    }
+
+    /// `header` followed by a copy of `payload`, in one buffer: that of the header where it has the room, else one
+    /// of `packets`. `None` if the pool is exhausted.
+    #[must_use]
+    pub fn linear(mut header: Mbuf, payload: &SharedPayload, packets: &Pool) -> Option<Frame> {
+        if let Some(room) = header.append(payload.len()) {
+            room.copy_from_slice(payload.data());
+            return Some(header.into());
+        }
+        let mut whole = packets.copy(header.data())?;
+        whole.append(payload.len())?.copy_from_slice(payload.data());
+        Some(whole.into())
+    }
+
+    /// Bytes of the frame, over all its segments.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.raw.pkt_len() as usize
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Mbuf> for Frame {
+    fn from(mbuf: Mbuf) -> Frame {
+        Frame {
+            raw: mbuf.into_raw(),
+        }
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.raw.free();
+    }
+}

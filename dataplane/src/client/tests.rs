@@ -1,0 +1,68 @@
+use super::*;
+use etherparse::{Ipv4Header as Ip, PacketBuilder};
+use proptest::prelude::*;
+
+fn any_inner() -> impl Strategy<Value = (Ip, (u16, u16), Vec<u8>)> {
+    let fields = (any::<u8>(), any::<u16>(), 2u8.., any::<bool>(), 0usize..=10);
+    let addresses = any::<([u8; 4], [u8; 4])>();
+    let payload = prop::collection::vec(any::<u8>(), 0..1500);
+    (fields, addresses, any::<(u16, u16)>(), payload).prop_map(
+        |(fields, addresses, ports, payload)| {
+            let (dscp_ecn, id, ttl, dont_fragment, options) = fields;
+            let ip = Ip {
+                dscp: etherparse::IpDscp::try_new(dscp_ecn >> 2).unwrap(),
+                ecn: etherparse::IpEcn::try_new(dscp_ecn & 3).unwrap(),
+                identification: id,
+                time_to_live: ttl,
+                dont_fragment,
+                source: addresses.0,
+                destination: addresses.1,
+                options: vec![1; options * 4][..].try_into().unwrap(),
+                ..Default::default()
+            };
+            (ip, ports, payload)
+        },
+    )
+}
+
+fn emit(ip: &Ip, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ip(etherparse::IpHeaders::Ipv4(ip.clone(), Default::default()))
+        .udp(ports.0, ports.1)
+        .write(&mut packet, payload)
+        .unwrap();
+    packet
+}
+
+proptest! {
+    #[test]
+    fn a_copy_is_the_packet_sent_on_to_the_client((ip, ports, payload) in any_inner(), client: ([u8; 4], u16)) {
+        let packet = emit(&ip, ports, &payload);
+        let inner = InnerHeader::read(&packet).unwrap();
+        let mut entry = ClientEntry::new(client.0.into(), client.1, PortIndex(0), Mac([2, 0, 0, 0, 0, 1]));
+        prop_assert!(!entry.is_resolved());
+        entry.set_next_hop(Some(Mac([2, 0, 0, 0, 0, 9])));
+        prop_assert!(entry.is_resolved());
+        let mut headers = [0xaa; COPY_HEADERS];
+        entry.fill(&mut headers, &inner);
+        // The same, built by etherparse from scratch.
+        let forwarded = Ip {
+            destination: client.0,
+            time_to_live: ip.time_to_live - 1,
+            options: Default::default(),
+            ..ip
+        };
+        let mut expected = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0];
+        expected.extend(emit(&forwarded, (ports.0, client.1), &payload));
+        prop_assert_eq!([&headers[..], &payload].concat(), expected);
+    }
+
+    #[test]
+    fn no_checksum_stays_none((ip, ports, payload) in any_inner()) {
+        let packet = emit(&ip, ports, &payload);
+        let inner = InnerHeader { udp_checksum: 0, ..InnerHeader::read(&packet).unwrap() };
+        let mut headers = [0; COPY_HEADERS];
+        ClientEntry::new(Ipv4Addr::new(10, 9, 1, 2), 5004, PortIndex(0), Mac::NONE).fill(&mut headers, &inner);
+        prop_assert_eq!(&headers[40..42], [0, 0]);
+    }
+}

@@ -1,0 +1,160 @@
+use super::*;
+use crate::frame::{Inner, Local, Parsed, parse};
+use etherparse::PacketBuilder;
+use overlay::wire::Kind;
+use overlay::{Epoch, Seq};
+use proptest::prelude::*;
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 0, 1);
+const LOCAL: Local = Local {
+    mac: Mac([2, 0, 0, 0, 0, 1]),
+    address: Ipv4Addr::new(10, 0, 0, 1),
+    tree_port: 7451,
+    overlay_port: 7452,
+};
+
+fn down_the_tree(mtu: u16) -> Encap {
+    Encap::new(&Outer {
+        from: Mac([2, 0, 0, 0, 0, 2]),
+        to: Mac::multicast(GROUP),
+        source: Ipv4Addr::new(10, 0, 0, 2),
+        destination: GROUP,
+        source_port: source_port(SessionId(9)),
+        destination_port: 7451,
+        mtu,
+    })
+}
+
+fn header(kind: Kind) -> Header {
+    Header {
+        kind,
+        flags: 0,
+        epoch: Epoch(3),
+        session: SessionId(9),
+        sequence: Seq(77),
+        timestamp: 123,
+    }
+}
+
+/// An inner packet by etherparse, its checksum taken off unless `checked`.
+fn inner(addresses: ([u8; 4], [u8; 4]), options: &[u8], payload: &[u8], checked: bool) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let ip = etherparse::Ipv4Header {
+        source: addresses.0,
+        destination: addresses.1,
+        time_to_live: 60,
+        dscp: etherparse::IpDscp::try_new(46).unwrap(),
+        options: options.try_into().unwrap(),
+        ..Default::default()
+    };
+    PacketBuilder::ip(etherparse::IpHeaders::Ipv4(ip, Default::default()))
+        .udp(4000, 5004)
+        .write(&mut packet, payload)
+        .unwrap();
+    if !checked {
+        let checksum = packet.len() - payload.len() - 2;
+        packet[checksum..checksum + 2].fill(0);
+    }
+    packet
+}
+
+fn wrap(encap: &Encap, packet: &[u8]) -> Result<Vec<u8>, DropReason> {
+    let start = usize::from(packet[0] & 15) * 4 + 8;
+    let (headers, payload) = packet.split_at(start);
+    let mut area = [0xaa; MAX_HEADERS];
+    let bytes = InnerBytes { headers, payload };
+    let len = encap.packet(&mut area, 16, &header(Kind::Data), bytes)?;
+    assert_eq!(len, OUTER_LEN + headers.len());
+    Ok([&area[..len], payload].concat())
+}
+
+proptest! {
+    #[test]
+    fn what_is_encapsulated_is_parsed_and_its_checksums_hold(
+        source in 1u8..127, destination: [u8; 4], options in 0usize..=10, checked: bool,
+        payload in prop::collection::vec(any::<u8>(), 0..1400),
+    ) {
+        let packet = inner(([source, 1, 2, 3], destination), &vec![1; options * 4], &payload, checked);
+        let frame = wrap(&down_the_tree(1600), &packet).unwrap();
+        // etherparse sees the same, and computes the outer checksum the long way.
+        let seen = etherparse::PacketHeaders::from_ethernet_slice(&frame).unwrap();
+        let ip = seen.net.as_ref().unwrap().ipv4_ref().unwrap().0;
+        let udp = seen.transport.as_ref().unwrap().clone().udp().unwrap();
+        prop_assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+        prop_assert!(ip.dont_fragment);
+        prop_assert_eq!((ip.time_to_live, ip.dscp.value(), ip.identification), (16, 46, 0));
+        prop_assert_eq!(udp.checksum, udp.calc_checksum_ipv4(ip, seen.payload.slice()).unwrap());
+        let parsed = parse(&frame, &LOCAL);
+        let Ok(Parsed::Data { header: got, channel, inner: Inner { start, .. } }) = parsed else {
+            panic!("{parsed:?}")
+        };
+        prop_assert_eq!(got, header(Kind::Data));
+        prop_assert_eq!((channel.group, channel.ttl), (GROUP, 16));
+        prop_assert_eq!(&frame[start..], packet);
+    }
+
+    #[test]
+    fn a_wrong_inner_checksum_is_never_hidden(flip in 0usize..320) {
+        let mut packet = inner(([192, 0, 2, 1], [198, 51, 100, 1]), &[], &[7; 12], true);
+        let bit = flip % ((packet.len() - 20) * 8);
+        packet[20 + bit / 8] ^= 1 << (bit % 8);
+        if let Ok(frame) = wrap(&down_the_tree(1500), &packet) {
+            let seen = parse(&frame, &LOCAL);
+            // A checksum that became 0 by the flip means "none", and the outer one then covers what is there.
+            let noticed = seen == Err(DropReason::UdpChecksumBad) || seen == Err(DropReason::InnerBad);
+            prop_assert!(noticed || packet[26..28] == [0, 0], "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn control_packets_are_whole_frames(count in 1usize..100) {
+        let range = overlay::SeqRange::new(Seq(5), 2).unwrap();
+        let body = overlay::wire::emit_range(range).repeat(count);
+        let encap = Encap::new(&Outer {
+            from: Mac([2, 0, 0, 0, 0, 2]),
+            to: LOCAL.mac,
+            source: Ipv4Addr::new(10, 0, 0, 2),
+            destination: LOCAL.address,
+            source_port: source_port(SessionId(9)),
+            destination_port: 7452,
+            mtu: 1500,
+        });
+        let mut area = [0; 2000];
+        let len = encap.control(&mut area, OVERLAY_TTL, &header(Kind::Nak), &body).unwrap();
+        match parse(&area[..len], &LOCAL) {
+            Ok(Parsed::Control { header: got, body: place, .. }) => {
+                prop_assert_eq!(got, header(Kind::Nak));
+                prop_assert_eq!(&area[place], body);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_packet_beyond_the_mtu_or_the_area_is_refused() {
+    let packet = inner(([192, 0, 2, 1], [198, 51, 100, 1]), &[], &[7; 100], true);
+    let exact = (packet.len() + OVERHEAD) as u16;
+    assert!(wrap(&down_the_tree(exact), &packet).is_ok());
+    assert_eq!(
+        wrap(&down_the_tree(exact - 1), &packet),
+        Err(DropReason::TooBig)
+    );
+    let bytes = InnerBytes {
+        headers: &packet[..28],
+        payload: &packet[28..],
+    };
+    let encap = down_the_tree(1500);
+    for len in 0..OUTER_LEN + 28 {
+        let refused = encap.packet(&mut vec![0; len], 16, &header(Kind::Data), bytes);
+        assert_eq!(refused, Err(DropReason::NoHeaderBuffer));
+    }
+}
+
+#[test]
+fn sessions_spread_over_the_ephemeral_ports() {
+    let ports: std::collections::HashSet<u16> =
+        (1..=1000).map(|id| source_port(SessionId(id))).collect();
+    assert!(ports.iter().all(|&port| port >= 49152));
+    assert!(ports.len() > 950, "{}", ports.len());
+}

@@ -1,0 +1,284 @@
+//! What a received frame is: any bytes in, a value that cannot be wrong or the name of a drop out.
+
+mod headers;
+mod inner;
+mod mac;
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use overlay::wire::{HEADER_LEN, Header, Hello, Kind, NakRanges, WireError};
+use zerocopy::FromBytes;
+
+pub(crate) use headers::{
+    DONT_FRAGMENT, ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN,
+    Ipv4Header, UDP_LEN, UdpHeader,
+};
+pub(crate) use inner::{Inner, InnerHeader, MAX_INNER_HEADERS};
+pub(crate) use mac::Mac;
+
+use crate::arp::ArpPacket;
+use crate::checksum::Sum;
+use crate::drops::DropReason;
+
+/// The place of a port in its node's list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PortIndex(pub(crate) u16);
+
+/// What a port answers to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local {
+    /// The port's Ethernet address.
+    pub(crate) mac: Mac,
+    /// The port's IP address.
+    pub(crate) address: Ipv4Addr,
+    /// UDP destination port of the tree.
+    pub(crate) tree_port: u16,
+    /// UDP destination port of the overlay.
+    pub(crate) overlay_port: u16,
+}
+
+/// A frame that is for this node. Places are offsets into the frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// ARP, from the station that it names.
+    Arp(ArpPacket),
+    /// Data that came down a tree.
+    Data {
+        header: Header,
+        channel: Channel,
+        inner: Inner,
+    },
+    /// A heartbeat that came down a tree.
+    Heartbeat { header: Header, channel: Channel },
+    /// A repair, over the overlay.
+    Repair {
+        header: Header,
+        source: Ipv4Addr,
+        inner: Inner,
+    },
+    /// A NAK, NAK confirmation or hello, over the overlay; its body is one that the wire's parsers take.
+    Control {
+        header: Header,
+        source: Ipv4Addr,
+        /// Ethernet source: the neighbor's address on this link.
+        station: Mac,
+        body: Range<usize>,
+    },
+    /// A unicast packet that a session may want: addressed to our Ethernet address, not to our overlay. It has not been
+    /// verified; call [`Inner::verify`] once it is known to be wanted.
+    Flow { inner: Inner },
+}
+
+/// The outer addresses of a tree packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Channel {
+    /// Ethernet source: the station that sent it on this link, for the RPF check.
+    pub(crate) station: Mac,
+    /// S of (S,G).
+    pub(crate) source: Ipv4Addr,
+    /// G of (S,G).
+    pub(crate) group: Ipv4Addr,
+    /// TTL of the outer packet as received.
+    pub(crate) ttl: u8,
+}
+
+/// The outer UDP datagram that holds a treecast packet.
+struct Datagram<'a> {
+    frame: &'a [u8],
+    ethernet: &'a EthernetHeader,
+    ip: &'a Ipv4Header,
+    /// Where the treecast packet lies in `frame`.
+    body: Range<usize>,
+}
+
+/// Says what `frame`, whole and in one piece, is to a port.
+///
+/// # Errors
+/// The reason why it is nothing.
+pub(crate) fn parse(frame: &[u8], local: &Local) -> Result<Parsed, DropReason> {
+    let (ethernet, rest) =
+        EthernetHeader::ref_from_prefix(frame).map_err(|_| DropReason::FrameTruncated)?;
+    match ethernet.ethertype.get() {
+        ETHERTYPE_ARP if [local.mac, Mac::BROADCAST].contains(&ethernet.destination) => {
+            ArpPacket::parse(ethernet.source, rest).map(Parsed::Arp)
+        }
+        ETHERTYPE_IPV4 => parse_ipv4(frame, ethernet, local),
+        ETHERTYPE_ARP => Err(DropReason::NotForUs),
+        _ => Err(DropReason::EthertypeUnknown),
+    }
+}
+
+fn parse_ipv4(
+    frame: &[u8],
+    ethernet: &EthernetHeader,
+    local: &Local,
+) -> Result<Parsed, DropReason> {
+    let packet = &frame[ETHERNET_LEN..];
+    let (ip, ip_len) = inner::read_ipv4(packet)?;
+    let destination = Ipv4Addr::from(ip.destination);
+    let expected = if destination.is_multicast() {
+        Mac::multicast(destination)
+    } else {
+        local.mac
+    };
+    if ethernet.destination != expected {
+        return Err(DropReason::NotForUs);
+    }
+    if usize::from(ip.total_len.get()) > packet.len() {
+        return Err(DropReason::FrameTruncated);
+    }
+    if !Sum::of(&packet[..ip_len]).is_sound() {
+        return Err(DropReason::Ipv4ChecksumBad);
+    }
+    if !is_station(Ipv4Addr::from(ip.source)) {
+        return Err(DropReason::Ipv4SourceBad);
+    }
+    let header = InnerHeader::read(packet)?;
+    let is_overlay = destination == local.address && header.destination_port == local.overlay_port;
+    if !is_overlay && !destination.is_multicast() {
+        let start = ETHERNET_LEN;
+        return Ok(Parsed::Flow {
+            inner: Inner { header, start },
+        });
+    }
+    if !is_overlay && header.destination_port != local.tree_port {
+        return Err(DropReason::MulticastUnknown);
+    }
+    let datagram = open(frame, ethernet, ip, &header)?;
+    if is_overlay {
+        parse_overlay(&datagram)
+    } else {
+        parse_tree(&datagram)
+    }
+}
+
+/// Verifies the outer UDP checksum, where there is one.
+fn open<'a>(
+    frame: &'a [u8],
+    ethernet: &'a EthernetHeader,
+    ip: &'a Ipv4Header,
+    header: &InnerHeader,
+) -> Result<Datagram<'a>, DropReason> {
+    let start = ETHERNET_LEN + usize::from(header.len);
+    let body = start..start + header.payload_len();
+    if header.udp_checksum != 0 {
+        let pseudo = Sum::udp_pseudo(header.source, header.destination, header.udp_len);
+        if !(pseudo + Sum::of(&frame[start - UDP_LEN..body.end])).is_sound() {
+            return Err(DropReason::UdpChecksumBad);
+        }
+    }
+    Ok(Datagram {
+        frame,
+        ethernet,
+        ip,
+        body,
+    })
+}
+
+fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
+    let (header, body) = parse_header(datagram)?;
+    let channel = Channel {
+        station: datagram.ethernet.source,
+        source: datagram.ip.source.into(),
+        group: datagram.ip.destination.into(),
+        ttl: datagram.ip.ttl,
+    };
+    match header.kind {
+        Kind::Data => Ok(Parsed::Data {
+            header,
+            channel,
+            inner: parse_inner(datagram.frame, body)?,
+        }),
+        Kind::Heartbeat => Ok(Parsed::Heartbeat { header, channel }),
+        Kind::Repair | Kind::Nak | Kind::NakConfirm | Kind::Hello => Err(DropReason::KindMisplaced),
+    }
+}
+
+fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
+    let (header, body) = parse_header(datagram)?;
+    let source = datagram.ip.source.into();
+    let bytes = &datagram.frame[body.clone()];
+    match header.kind {
+        Kind::Repair => {
+            let inner = parse_inner(datagram.frame, body)?;
+            return Ok(Parsed::Repair {
+                header,
+                source,
+                inner,
+            });
+        }
+        Kind::Nak | Kind::NakConfirm => {
+            NakRanges::parse(bytes).map_err(wire_reason)?;
+        }
+        // A hello with a session is a graft, whose body says nothing.
+        Kind::Hello if header.session.0 == 0 => {
+            Hello::parse(bytes).map_err(wire_reason)?;
+        }
+        Kind::Hello => {}
+        Kind::Data | Kind::Heartbeat => return Err(DropReason::KindMisplaced),
+    }
+    Ok(Parsed::Control {
+        header,
+        source,
+        station: datagram.ethernet.source,
+        body,
+    })
+}
+
+/// Reads the treecast header and says where the body behind it lies in the frame.
+fn parse_header(datagram: &Datagram<'_>) -> Result<(Header, Range<usize>), DropReason> {
+    let body = datagram.body.clone();
+    let (header, _) = Header::parse(&datagram.frame[body.clone()]).map_err(wire_reason)?;
+    Ok((header, body.start + HEADER_LEN..body.end))
+}
+
+/// Whether a frame is data of a tree, without looking any closer: for counting what a bad link does to it.
+pub(crate) fn is_tree_data(frame: &[u8], tree_port: u16) -> bool {
+    let read = || {
+        let packet = frame.get(ETHERNET_LEN..)?;
+        let header = InnerHeader::read(packet).ok()?;
+        let (treecast, _) = Header::parse(packet.get(usize::from(header.len)..)?).ok()?;
+        let to_tree = header.destination.is_multicast() && header.destination_port == tree_port;
+        Some(to_tree && treecast.kind == Kind::Data)
+    };
+    read().unwrap_or(false)
+}
+
+/// Checks that `body` is one whole inner packet which its ingress could have sent.
+fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, DropReason> {
+    let packet = &frame[body.clone()];
+    let header = InnerHeader::read(packet).map_err(|_| DropReason::InnerBad)?;
+    let ip_len = usize::from(header.len) - UDP_LEN;
+    let sound = header.packet_len() == packet.len()
+        && header.ttl > 1
+        && is_station(header.source)
+        && Sum::of(&packet[..ip_len]).is_sound();
+    if !sound {
+        return Err(DropReason::InnerBad);
+    }
+    Ok(Inner {
+        header,
+        start: body.start,
+    })
+}
+
+/// Whether an address may be the source of a packet from the network (RFC 1812 §5.3.7).
+fn is_station(address: Ipv4Addr) -> bool {
+    !(address.is_multicast()
+        || address.is_loopback()
+        || address.is_unspecified()
+        || address.is_broadcast())
+}
+
+const fn wire_reason(error: WireError) -> DropReason {
+    match error {
+        WireError::Truncated => DropReason::WireTruncated,
+        WireError::Version => DropReason::WireVersion,
+        WireError::Type => DropReason::WireType,
+        WireError::Field => DropReason::WireField,
+    }
+}
+
+#[cfg(test)]
+mod tests;

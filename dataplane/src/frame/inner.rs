@@ -1,0 +1,152 @@
+//! The unicast packet that travels inside: IPv4 and UDP.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use zerocopy::FromBytes;
+
+use super::headers::{FRAGMENTED, IPV4_LEN, Ipv4Header, UDP_LEN, UdpHeader};
+use crate::checksum::{PROTOCOL_UDP, Sum};
+use crate::drops::DropReason;
+
+/// Longest headers of an inner packet, in bytes: IPv4 with all its options, and UDP.
+pub(crate) const MAX_INNER_HEADERS: usize = 60 + UDP_LEN;
+
+/// What the headers of an inner packet say. Only read from headers that are whole and agree with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InnerHeader {
+    /// Length of the IPv4 header, options and all, and the UDP header, in bytes.
+    pub(crate) len: u8,
+    pub(crate) dscp_ecn: u8,
+    pub(crate) ttl: u8,
+    pub(crate) id: u16,
+    /// Flags and fragment offset; never a fragment, so at most "don't fragment".
+    pub(crate) fragment: u16,
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    /// Length of the UDP header and payload, in bytes.
+    pub(crate) udp_len: u16,
+    /// 0 if the source sent none.
+    pub(crate) udp_checksum: u16,
+}
+
+impl InnerHeader {
+    /// Reads the headers at the start of `packet`: a packet, or just its headers, that went through
+    /// [`super::parse`] before.
+    ///
+    /// Checks that they are whole, of one UDP datagram and consistent; not the checksums, nor that the payload is
+    /// there.
+    ///
+    /// # Errors
+    /// The reason why they are not, in words that fit a packet received as it is.
+    pub(crate) fn read(packet: &[u8]) -> Result<InnerHeader, DropReason> {
+        let (ip, ip_len) = read_ipv4(packet)?;
+        if ip.protocol != PROTOCOL_UDP {
+            return Err(DropReason::IpProtocolUnknown);
+        }
+        if ip.fragment.get() & FRAGMENTED != 0 {
+            return Err(DropReason::Fragment);
+        }
+        let datagram = packet.get(ip_len..).unwrap_or_default();
+        let (udp, _) =
+            UdpHeader::ref_from_prefix(datagram).map_err(|_| DropReason::UdpTruncated)?;
+        let udp_len = usize::from(udp.len.get());
+        let room = usize::from(ip.total_len.get()) - ip_len;
+        if udp_len < UDP_LEN || udp_len > room {
+            return Err(DropReason::UdpTruncated);
+        }
+        if udp_len < room {
+            return Err(DropReason::UdpSurplus);
+        }
+        Ok(InnerHeader {
+            len: (ip_len + UDP_LEN) as u8,
+            dscp_ecn: ip.dscp_ecn,
+            ttl: ip.ttl,
+            id: ip.id.get(),
+            fragment: ip.fragment.get(),
+            source: ip.source.into(),
+            destination: ip.destination.into(),
+            source_port: udp.source.get(),
+            destination_port: udp.destination.get(),
+            udp_len: udp.len.get(),
+            udp_checksum: udp.checksum.get(),
+        })
+    }
+
+    /// Length of the whole IP packet, in bytes.
+    pub(crate) const fn packet_len(&self) -> usize {
+        self.len as usize - UDP_LEN + self.udp_len as usize
+    }
+
+    /// Length of the UDP payload, in bytes.
+    pub(crate) const fn payload_len(&self) -> usize {
+        self.udp_len as usize - UDP_LEN
+    }
+}
+
+/// An inner packet and its place in a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Inner {
+    /// What its headers say.
+    pub(crate) header: InnerHeader,
+    /// Where in the frame its first byte lies.
+    pub(crate) start: usize,
+}
+
+impl Inner {
+    /// Where in the frame its headers lie.
+    pub(crate) const fn headers(&self) -> Range<usize> {
+        self.start..self.start + self.header.len as usize
+    }
+
+    /// Where in the frame its UDP payload lies.
+    pub(crate) const fn payload(&self) -> Range<usize> {
+        let start = self.start + self.header.len as usize;
+        start..start + self.header.payload_len()
+    }
+
+    /// Where in the frame the whole IP packet lies.
+    pub(crate) const fn packet(&self) -> Range<usize> {
+        self.start..self.start + self.header.packet_len()
+    }
+
+    /// The last checks before a packet enters a tree, for the ingress alone, since they read all of it: TTL, and the
+    /// UDP checksum where there is one. `frame` is the one that it was parsed from.
+    ///
+    /// # Errors
+    /// The reason for which it must not enter.
+    pub(crate) fn verify(&self, frame: &[u8]) -> Result<(), DropReason> {
+        let header = &self.header;
+        if header.ttl <= 1 {
+            return Err(DropReason::TtlExpired);
+        }
+        if header.udp_checksum == 0 {
+            return Ok(());
+        }
+        let datagram = self.packet().end - usize::from(header.udp_len)..self.packet().end;
+        let datagram = frame.get(datagram).ok_or(DropReason::FrameTruncated)?;
+        let sum =
+            Sum::udp_pseudo(header.source, header.destination, header.udp_len) + Sum::of(datagram);
+        if sum.is_sound() {
+            Ok(())
+        } else {
+            Err(DropReason::InnerChecksumBad)
+        }
+    }
+}
+
+/// Reads an IPv4 header and the length of it with its options; `packet` holds those, but perhaps no more.
+pub(super) fn read_ipv4(packet: &[u8]) -> Result<(&Ipv4Header, usize), DropReason> {
+    let (ip, _) = Ipv4Header::ref_from_prefix(packet).map_err(|_| DropReason::FrameTruncated)?;
+    let ip_len = ip.header_len();
+    let total_len = usize::from(ip.total_len.get());
+    if ip.version_ihl >> 4 != 4 || ip_len < IPV4_LEN || total_len < ip_len {
+        return Err(DropReason::Ipv4HeaderBad);
+    }
+    if packet.len() < ip_len {
+        return Err(DropReason::FrameTruncated);
+    }
+    Ok((ip, ip_len))
+}

@@ -1,0 +1,369 @@
+//! What the control plane knows of a running node: names, and which numbers the worker knows them by.
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use overlay::wire::HelloState;
+use overlay::{Instant, NeighborId, Seq, Session, SessionId, StateReason};
+
+use super::CommandError;
+use super::start::epoch_now;
+use crate::client::ClientEntry;
+use crate::config::{ClientConfig, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
+use crate::event::EventKind;
+use crate::frame::PortIndex;
+use crate::sizing::held_max;
+use crate::worker::{Adjacent, Client, ClientKey, Clock, NewSession, Route, RoutePort};
+
+/// Packet buffers that are never promised to a session.
+const RESERVE: usize = 1024;
+
+/// A session as it is configured now.
+pub(super) struct Known {
+    pub(super) config: SessionConfig,
+    /// Its clients in the worker's order, ascending by key.
+    pub(super) clients: Vec<(ClientKey, ClientConfig)>,
+}
+
+/// The node as configured now.
+pub(super) struct Model {
+    node: NodeConfig,
+    ports: Vec<RoutePort>,
+    neighbors: Vec<(NeighborConfig, NeighborId)>,
+    sessions: Vec<Known>,
+    packets: usize,
+    next_key: u64,
+    /// The last epoch of each session that ever began here: the next one must differ.
+    epochs: HashMap<SessionId, overlay::Epoch>,
+    clock: Clock,
+}
+
+impl Model {
+    pub(super) fn new(
+        config: &NodeConfig,
+        ports: Vec<RoutePort>,
+        packets: usize,
+        clock: Clock,
+    ) -> Model {
+        let node = NodeConfig {
+            neighbors: Vec::new(),
+            sessions: Vec::new(),
+            ..config.clone()
+        };
+        Model {
+            node,
+            ports,
+            neighbors: Vec::new(),
+            sessions: Vec::new(),
+            packets,
+            next_key: 0,
+            epochs: HashMap::new(),
+            clock,
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Ports and settings; neighbors and sessions are listed by themselves.
+    pub(super) fn config(&self) -> &NodeConfig {
+        &self.node
+    }
+
+    pub(super) fn neighbors(&self) -> impl Iterator<Item = (&NeighborConfig, NeighborId)> {
+        self.neighbors.iter().map(|(neighbor, id)| (neighbor, *id))
+    }
+
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Known> {
+        self.sessions.iter()
+    }
+
+    pub(super) fn session(&self, id: SessionId) -> Result<&SessionConfig, CommandError> {
+        let known = self.sessions.iter().find(|known| known.config.id == id);
+        let unknown = || CommandError::Unknown {
+            what: "session",
+            name: id.0.to_string(),
+        };
+        known.map(|known| &known.config).ok_or_else(unknown)
+    }
+
+    /// Makes a session for the worker: its memory is taken here.
+    pub(super) fn new_session(
+        &mut self,
+        config: &SessionConfig,
+    ) -> Result<(NewSession, Vec<Client>, Known), CommandError> {
+        if self.session(config.id).is_ok() {
+            let name = config.id.0.to_string();
+            return Err(CommandError::Exists {
+                what: "session",
+                name,
+            });
+        }
+        self.check_neighbors(config)?;
+        self.check_room(config)?;
+        let protocol = config.protocol(&|name| self.neighbor(name));
+        let udp_ports = [self.node.tree_port, self.node.overlay_port];
+        let mut route = Route::new(config, protocol.upstream.clone(), &self.ports, udp_ports);
+        if let Some(flow) = config.flow {
+            route.proxies = self.ports_on_link(flow.destination).collect();
+        }
+        let epoch = self.next_epoch(config.id);
+        let session = Box::new(Session::new(self.now(), protocol, epoch));
+        let (clients, known) = self.clients_of(config)?;
+        Ok((
+            NewSession {
+                session,
+                route: Box::new(route),
+            },
+            clients,
+            known,
+        ))
+    }
+
+    /// What the worker needs to change a session.
+    pub(super) fn updated_session(
+        &mut self,
+        config: &SessionConfig,
+    ) -> Result<(overlay::SessionConfig, Vec<Client>, Known), CommandError> {
+        let known = self.session(config.id)?;
+        let fixed =
+            |of: &SessionConfig| (of.group, of.source, of.ttl, of.flow, of.upstream.is_empty());
+        if fixed(known) != fixed(config) {
+            return Err(CommandError::NeedsRestart(format!(
+                "session {}: its group, source, ttl, match and role can't be changed; remove it and add it anew",
+                config.id.0
+            )));
+        }
+        if held_max(config) > held_max(known) {
+            return Err(CommandError::NeedsRestart(format!(
+                "session {}: its window was sized for {} packets and can't grow; remove it and add it anew",
+                config.id.0,
+                held_max(known)
+            )));
+        }
+        self.check_neighbors(config)?;
+        let (clients, known) = self.clients_of(config)?;
+        Ok((config.protocol(&|name| self.neighbor(name)), clients, known))
+    }
+
+    /// Notes what the worker has made of a session, new or changed.
+    pub(super) fn note(&mut self, known: Known) {
+        self.remove(known.config.id);
+        self.sessions.push(known);
+        self.sessions.sort_by_key(|known| known.config.id);
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) {
+        self.sessions.retain(|known| known.config.id != id);
+    }
+
+    fn check_neighbors(&self, config: &SessionConfig) -> Result<(), CommandError> {
+        let names = config.upstream.iter().chain(&config.downstream);
+        match names.into_iter().find(|name| self.neighbor(name).is_none()) {
+            Some(name) => Err(CommandError::Unknown {
+                what: "neighbor",
+                name: name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A session that could fill the pool by itself would starve the others. An explicit pool size is the operator's
+    /// word, so nothing is checked before all of the configuration is there.
+    fn check_room(&self, config: &SessionConfig) -> Result<(), CommandError> {
+        let promised: usize = self
+            .sessions
+            .iter()
+            .map(|known| held_max(&known.config))
+            .sum();
+        let free = self.packets.saturating_sub(promised + RESERVE);
+        let needed = held_max(config);
+        if needed <= free || self.node.pool_packets.is_some() {
+            return Ok(());
+        }
+        Err(CommandError::NoRoom(format!(
+            "session {} needs {needed} packets (retention × max_rate), {free} are free: raise [memory] spare_packets",
+            config.id.0
+        )))
+    }
+
+    fn next_epoch(&mut self, id: SessionId) -> overlay::Epoch {
+        let mut epoch = epoch_now();
+        if let Some(last) = self.epochs.get(&id)
+            && !epoch.is_newer_than(*last)
+        {
+            epoch = overlay::Epoch(last.0.wrapping_add(1));
+        }
+        self.epochs.insert(id, epoch);
+        epoch
+    }
+
+    /// The clients for the worker, and how they will be known. Those that stay as they are keep the key that they had.
+    fn clients_of(&mut self, config: &SessionConfig) -> Result<(Vec<Client>, Known), CommandError> {
+        let mut known = Vec::with_capacity(config.clients.len());
+        let before = self
+            .sessions
+            .iter()
+            .find(|known| known.config.id == config.id);
+        let before = before.map_or(&[][..], |before| &before.clients);
+        for client in &config.clients {
+            let same = before
+                .iter()
+                .find(|(_, old)| old == client)
+                .map(|(key, _)| *key);
+            let key = same.unwrap_or_else(|| {
+                self.next_key += 1;
+                ClientKey(self.next_key)
+            });
+            known.push((key, client.clone()));
+        }
+        known.sort_by_key(|(key, _)| *key);
+        let mut clients = Vec::with_capacity(known.len());
+        for (key, client) in &known {
+            let (port, next_hop) = self.next_hop(client)?;
+            let mac = self.ports[usize::from(port.0)].mac;
+            let entry = ClientEntry::new(client.address, client.port, port, mac);
+            clients.push(Client {
+                entry,
+                key: *key,
+                from: Seq(0),
+                next_hop,
+            });
+        }
+        Ok((
+            clients,
+            Known {
+                config: config.clone(),
+                clients: known,
+            },
+        ))
+    }
+
+    /// The port and next hop towards an address: on link, else by the first gateway.
+    fn next_hop(&self, client: &ClientConfig) -> Result<(PortIndex, Ipv4Addr), CommandError> {
+        let address = client.address;
+        let on_link = self
+            .ports_on_link(address)
+            .next()
+            .map(|port| (port, address));
+        let gateway = || {
+            let mut ports = self.node.ports.iter().enumerate();
+            ports.find_map(|(place, port)| Some((PortIndex(place as u16), port.gateway?)))
+        };
+        on_link
+            .or_else(gateway)
+            .ok_or_else(|| CommandError::Unreachable(client.name.clone()))
+    }
+
+    fn ports_on_link(&self, address: Ipv4Addr) -> impl Iterator<Item = PortIndex> + '_ {
+        let ports = self.node.ports.iter().enumerate();
+        let on_link = move |port: &PortConfig| {
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(port.prefix_len))
+                .unwrap_or(0);
+            (u32::from(port.address) ^ u32::from(address)) & mask == 0
+        };
+        ports
+            .filter(move |(_, port)| on_link(port))
+            .map(|(place, _)| PortIndex(place as u16))
+    }
+
+    fn neighbor(&self, name: &str) -> Option<NeighborId> {
+        let known = self
+            .neighbors
+            .iter()
+            .find(|(neighbor, _)| neighbor.name == name);
+        known.map(|(_, id)| *id)
+    }
+
+    pub(super) fn neighbor_name(&self, id: NeighborId) -> Option<String> {
+        let known = self.neighbors.iter().find(|(_, known)| *known == id);
+        known.map(|(neighbor, _)| neighbor.name.clone())
+    }
+
+    pub(super) fn new_neighbor(
+        &self,
+        config: &NeighborConfig,
+    ) -> Result<(overlay::NeighborConfig, Adjacent), CommandError> {
+        if self.neighbor(&config.name).is_some() {
+            return Err(CommandError::Exists {
+                what: "neighbor",
+                name: config.name.clone(),
+            });
+        }
+        let port = self
+            .node
+            .ports
+            .iter()
+            .position(|port| port.name == config.port);
+        let unknown = || CommandError::Unknown {
+            what: "port",
+            name: config.port.clone(),
+        };
+        let port = PortIndex(port.ok_or_else(unknown)? as u16);
+        let protocol = overlay::NeighborConfig {
+            hello_interval: self.node.hello_interval,
+            detect_mult: self.node.detect_mult,
+            repair_rate_pps: config.repair_rate_pps,
+        };
+        Ok((
+            protocol,
+            Adjacent {
+                address: config.address,
+                port,
+                mac: None,
+            },
+        ))
+    }
+
+    pub(super) fn add_neighbor(&mut self, config: NeighborConfig, id: NeighborId) {
+        self.neighbors.push((config, id));
+    }
+
+    pub(super) fn unused_neighbor(&self, name: &str) -> Result<NeighborId, CommandError> {
+        let unknown = || CommandError::Unknown {
+            what: "neighbor",
+            name: name.into(),
+        };
+        let id = self.neighbor(name).ok_or_else(unknown)?;
+        let mut sessions = self.sessions.iter().map(|known| &known.config);
+        if sessions.any(|session| {
+            session
+                .upstream
+                .iter()
+                .chain(&session.downstream)
+                .any(|used| used == name)
+        }) {
+            return Err(CommandError::InUse(name.into()));
+        }
+        Ok(id)
+    }
+
+    pub(super) fn remove_neighbor(&mut self, name: &str) {
+        self.neighbors.retain(|(neighbor, _)| neighbor.name != name);
+    }
+
+    /// An event in the control plane's words; `None` if what it is about is gone.
+    pub(super) fn describe(&self, event: overlay::Event) -> Option<EventKind> {
+        Some(match event {
+            overlay::Event::Neighbor(id, HelloState::Up, _) => EventKind::NeighborUp {
+                name: self.neighbor_name(id)?,
+            },
+            overlay::Event::Neighbor(_, HelloState::Init, StateReason::Hello) => return None,
+            overlay::Event::Neighbor(id, _, reason) => EventKind::NeighborDown {
+                name: self.neighbor_name(id)?,
+                reason: reason.as_str(),
+            },
+            overlay::Event::Parent(session, id) => EventKind::ParentChanged {
+                session,
+                name: self.neighbor_name(id)?,
+            },
+            overlay::Event::Epoch(session, epoch) => EventKind::EpochChanged {
+                session,
+                epoch: epoch.0,
+            },
+            overlay::Event::Skipped(session, skipped) => EventKind::Resync { session, skipped },
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Snapshots: the names before the worker fills in its numbers, and the words after.
+
+use crossbeam::channel::Sender;
+use overlay::NeighborId;
+
+use super::model::{Known, Model};
+use crate::config::{Device, NeighborConfig, SessionConfig};
+use crate::drops::DropCounters;
+use crate::port::Port;
+use crate::snapshot::{
+    ClientSnapshot, NeighborSnapshot, PoolSnapshot, PortSnapshot, SessionSnapshot, Snapshot,
+    WorkerSnapshot,
+};
+use crate::worker::Report;
+
+impl Model {
+    /// A snapshot with all its names, to be filled in by the worker.
+    pub(super) fn report(&self, ports: &[Port], to: Sender<Box<Report>>) -> Box<Report> {
+        let (neighbors, ids): (Vec<NeighborSnapshot>, Vec<NeighborId>) = self
+            .neighbors()
+            .map(|(neighbor, id)| (neighbor_names(neighbor), id))
+            .unzip();
+        let sessions: Vec<SessionSnapshot> = self.sessions().map(session_names).collect();
+        let pools = ["packets", "headers"];
+        let snapshot = Snapshot {
+            ports: ports
+                .iter()
+                .enumerate()
+                .map(|(place, port)| self.port_names(place, port))
+                .collect(),
+            workers: vec![WorkerSnapshot {
+                cpu: self.config().cpu,
+                ..Default::default()
+            }],
+            neighbors,
+            pools: pools
+                .map(|name| PoolSnapshot {
+                    name,
+                    ..Default::default()
+                })
+                .into(),
+            sessions,
+            drops: Default::default(),
+        };
+        Box::new(Report {
+            macs: vec![None; ids.len()],
+            parents: vec![None; snapshot.sessions.len()],
+            neighbors: ids,
+            drops: DropCounters::new(),
+            filled: 0,
+            snapshot: Box::new(snapshot),
+            to,
+        })
+    }
+
+    /// Puts what the worker said in numbers into words.
+    pub(super) fn finish(&self, report: Box<Report>) -> Snapshot {
+        let report = *report;
+        let mut snapshot = *report.snapshot;
+        for (neighbor, mac) in snapshot.neighbors.iter_mut().zip(report.macs) {
+            neighbor.mac = mac.map(|mac| mac.to_string());
+        }
+        for (session, parent) in snapshot.sessions.iter_mut().zip(report.parents) {
+            session.parent = parent.and_then(|id| self.neighbor_name(id));
+        }
+        snapshot.drops = report
+            .drops
+            .iter()
+            .map(|(reason, count)| (reason.name(), count))
+            .collect();
+        snapshot
+    }
+
+    fn port_names(&self, place: usize, port: &Port) -> PortSnapshot {
+        let Some(config) = self.config().ports.get(place) else {
+            return PortSnapshot::default();
+        };
+        let stats = port.stats();
+        PortSnapshot {
+            name: config.name.clone(),
+            device: match &config.device {
+                Device::Pci(device) | Device::Vdev(device) => device.clone(),
+            },
+            driver: port.driver().into(),
+            mac: crate::frame::Mac(port.mac()).to_string(),
+            address: format!("{}/{}", config.address, config.prefix_len),
+            link_up: port.link_up(),
+            mtu: config.mtu,
+            chained: port.chained(),
+            rx_missed: stats.rx_missed,
+            rx_nombuf: stats.rx_nombuf,
+            ..PortSnapshot::default()
+        }
+    }
+}
+
+fn neighbor_names(neighbor: &NeighborConfig) -> NeighborSnapshot {
+    NeighborSnapshot {
+        name: neighbor.name.clone(),
+        address: neighbor.address.to_string(),
+        port: neighbor.port.clone(),
+        ..NeighborSnapshot::default()
+    }
+}
+
+fn session_names(known: &Known) -> SessionSnapshot {
+    let config = &known.config;
+    let clients = known.clients.iter().map(|(_, client)| ClientSnapshot {
+        client: client.name.clone(),
+        address: client.address.to_string(),
+        port: client.port,
+        ..ClientSnapshot::default()
+    });
+    SessionSnapshot {
+        session: config.id.0,
+        name: config.name.clone(),
+        group: config.group.to_string(),
+        source: config.source.to_string(),
+        roles: roles(config),
+        clients: clients.collect(),
+        ..SessionSnapshot::default()
+    }
+}
+
+/// The roles that follow from a session's place in the tree.
+fn roles(config: &SessionConfig) -> Vec<&'static str> {
+    let ingress = config.upstream.is_empty().then_some("ingress");
+    let last_hop = (!config.clients.is_empty()).then_some("last_hop");
+    let transit =
+        !config.upstream.is_empty() && (!config.downstream.is_empty() || last_hop.is_none());
+    ingress
+        .into_iter()
+        .chain(transit.then_some("transit"))
+        .chain(last_hop)
+        .collect()
+}

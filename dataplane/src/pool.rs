@@ -1,0 +1,193 @@
+//! Pools of packet buffers.
+
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::ptr::{NonNull, null_mut};
+
+use thiserror::Error;
+
+use crate::eal::{Eal, error_text};
+use crate::mbuf::Mbuf;
+use crate::payload::PayloadMeta;
+
+/// Bytes before the data of a fresh buffer, for headers to come.
+pub const HEADROOM: u16 = dpdk_sys::TC_HEADROOM as u16;
+
+/// Buffers fetched at once: one call for a burst's worth.
+const STASH: usize = 32;
+
+/// Every buffer carries its payload's description in front of its data.
+pub(crate) const PRIVATE_SIZE: u16 = size_of::<PayloadMeta>() as u16;
+
+// DPDK wants it aligned to this (RTE_MBUF_PRIV_ALIGN).
+const _: () = assert!(PRIVATE_SIZE.is_multiple_of(8));
+
+/// A pool could not be made.
+#[derive(Debug, Error)]
+#[error("no memory for a pool of {count} {name} ({needed_mb} MiB): {reason}")]
+pub struct PoolError {
+    name: &'static str,
+    count: usize,
+    needed_mb: usize,
+    reason: String,
+}
+
+/// A pool of buffers of one size. It belongs to one worker; the buffers may go back from any thread.
+pub struct Pool {
+    raw: NonNull<dpdk_sys::rte_mempool>,
+    name: &'static str,
+    size: usize,
+    data_room: u16,
+    stash: RefCell<Vec<Mbuf>>,
+    // Keeps the memory.
+    eal: Eal,
+}
+
+// SAFETY: a mempool may be used from any thread; that the stash has no lock makes the pool not `Sync`, no more.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// Makes a pool of `count` buffers of `data_room` bytes, headroom included. The name is unique in the process.
+    pub fn new(
+        eal: &Eal,
+        name: &'static str,
+        count: usize,
+        data_room: u16,
+    ) -> Result<Pool, PoolError> {
+        let error = |reason| {
+            let needed_mb = (memory_bytes(count, data_room) >> 20) + 1;
+            PoolError {
+                name,
+                count,
+                needed_mb,
+                reason,
+            }
+        };
+        let c_name = CString::new(name).map_err(|_| error("its name holds a NUL byte".into()))?;
+        let buffers = u32::try_from(count).map_err(|_| error("too many".into()))?;
+        let mut code = 0;
+        // SAFETY: the EAL runs; the name and the code outlive the call.
+        let raw = unsafe {
+            dpdk_sys::tc_pool_create(c_name.as_ptr(), buffers, PRIVATE_SIZE, data_room, &mut code)
+        };
+        let raw = NonNull::new(raw).ok_or_else(|| error(error_text(code)))?;
+        eal.keep_pool(raw);
+        let stash = RefCell::new(Vec::with_capacity(STASH));
+        Ok(Pool {
+            raw,
+            name,
+            size: count,
+            data_room,
+            stash,
+            eal: eal.clone(),
+        })
+    }
+
+    /// An empty buffer with [`HEADROOM`] bytes before its data; `None` if the pool is exhausted.
+    #[must_use]
+    pub fn alloc(&self) -> Option<Mbuf> {
+        let mut stash = self.stash.borrow_mut();
+        if stash.is_empty() && !self.fetch(&mut stash, STASH) {
+            self.fetch(&mut stash, 1);
+        }
+        stash.pop()
+    }
+
+    /// Appends `count` empty buffers to `into`: all of them, or none and `false`.
+    #[must_use]
+    pub fn alloc_bulk(&self, into: &mut Vec<Mbuf>, count: usize) -> bool {
+        let before = into.len();
+        while into.len() < before + count {
+            let Some(mbuf) = self.alloc() else {
+                into.truncate(before);
+                return false;
+            };
+            into.push(mbuf);
+        }
+        true
+    }
+
+    /// A buffer that holds `bytes`; `None` if the pool is exhausted or they don't fit.
+    #[must_use]
+    pub fn copy(&self, bytes: &[u8]) -> Option<Mbuf> {
+        let mut mbuf = self.alloc()?;
+        mbuf.append(bytes.len())?.copy_from_slice(bytes);
+        Some(mbuf)
+    }
+
+    /// Buffers in use now: by this process, its ports' receive rings and what waits to be sent.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        // SAFETY: the pool lives as long as `self.eal`.
+        let taken = unsafe { dpdk_sys::tc_pool_in_use(self.raw.as_ptr()) };
+        (taken as usize).saturating_sub(self.stash.borrow().len())
+    }
+
+    /// Buffers in all.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Bytes of each buffer, headroom included.
+    #[must_use]
+    pub fn data_room(&self) -> u16 {
+        self.data_room
+    }
+
+    pub(crate) fn raw(&self) -> NonNull<dpdk_sys::rte_mempool> {
+        self.raw
+    }
+
+    /// The EAL that the pool lives in.
+    #[must_use]
+    pub fn eal(&self) -> &Eal {
+        &self.eal
+    }
+
+    fn fetch(&self, stash: &mut Vec<Mbuf>, count: usize) -> bool {
+        let mut fetched = [null_mut(); STASH];
+        debug_assert!(count <= STASH);
+        // SAFETY: the pool lives, and the array has room for `count`.
+        let code = unsafe {
+            dpdk_sys::tc_mbuf_alloc_bulk(self.raw.as_ptr(), fetched.as_mut_ptr(), count as u32)
+        };
+        if code != 0 {
+            return false;
+        }
+        for raw in fetched.into_iter().filter_map(NonNull::new) {
+            // SAFETY: fresh from the pool, and of nobody else.
+            stash.push(unsafe { Mbuf::from_raw(raw) });
+        }
+        true
+    }
+}
+
+/// Memory that a pool takes, in bytes, rounded up.
+fn memory_bytes(count: usize, data_room: u16) -> usize {
+    // An object header and an mbuf in cache lines of their own, then the private area and the data.
+    let element = 64 + dpdk_sys::TC_MBUF_SIZE as usize + usize::from(PRIVATE_SIZE + data_room);
+    // DPDK rounds to cache lines, and adds up to two to spread buffers over memory channels.
+    let element = element.next_multiple_of(64) + 2 * 64;
+    // A ring of pointers, and caches for 128 threads.
+    count * element + (count + 1).next_power_of_two() * 8 + (3 << 20)
+}
+
+/// Memory to give [`Eal::start`] for pools of these counts and data rooms, and DPDK's own needs, in MiB.
+#[must_use]
+pub fn memory_mb(pools: &[(usize, u16)]) -> usize {
+    let pools: usize = pools
+        .iter()
+        .map(|&(count, data_room)| memory_bytes(count, data_room))
+        .sum();
+    // Device queues, rings and names.
+    (pools >> 20) + 1 + 32
+}

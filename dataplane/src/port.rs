@@ -1,0 +1,306 @@
+//! Ports: a device, set up and running.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+
+use thiserror::Error;
+
+use crate::Device;
+use crate::device::max_frame_len;
+use crate::eal::{Eal, error_text};
+use crate::pool::Pool;
+use crate::rx::RxQueue;
+use crate::tx::TxBuffer;
+
+/// Descriptors of each ring, where the device takes as many: 40 ms of a 25 kpps session.
+pub const DESCRIPTORS: u16 = 1024;
+
+/// Why a port could not be opened.
+#[derive(Debug, Error)]
+pub enum PortError {
+    /// DPDK has no such device.
+    #[error("port {port}: no DPDK driver has taken the device {device}")]
+    NoDevice {
+        /// Name of the port.
+        port: String,
+        /// Name or address of the device.
+        device: String,
+    },
+    /// The device can't carry packets of that size.
+    #[error("port {port}: {driver} takes an MTU of at most {max}, not {mtu}")]
+    Mtu {
+        /// Name of the port.
+        port: String,
+        /// The device's driver.
+        driver: String,
+        /// As configured.
+        mtu: u16,
+        /// The device's limit.
+        max: u16,
+    },
+    /// The kernel interface below the port is narrower than the port.
+    #[error(
+        "port {port}: its interface has an MTU of {found}, the port one of {mtu}: `ip link set dev … mtu {mtu}`"
+    )]
+    InterfaceMtu {
+        /// Name of the port.
+        port: String,
+        /// The interface's.
+        found: u32,
+        /// The port's.
+        mtu: u16,
+    },
+    /// A step of the set-up failed.
+    #[error("port {port}: {step} failed: {reason}")]
+    SetUp {
+        /// Name of the port.
+        port: String,
+        /// What was attempted.
+        step: &'static str,
+        /// DPDK's error.
+        reason: String,
+    },
+}
+
+/// The counters that a device keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets that the device dropped because its ring was full.
+    pub rx_missed: u64,
+    /// Packets that came damaged.
+    pub rx_errors: u64,
+    /// Times that the driver found the pool empty.
+    pub rx_nombuf: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets that could not be sent.
+    pub tx_errors: u64,
+}
+
+/// A running device: what it is, its link and its counters. Its queues are separate, for the worker.
+pub struct Port {
+    id: u16,
+    name: String,
+    driver: String,
+    mac: [u8; 6],
+    mtu: u16,
+    chained: bool,
+    rx_descriptors: u16,
+    tx_descriptors: u16,
+    _eal: Eal,
+}
+
+/// What a device says of itself, and whether it sends chains.
+struct Info {
+    raw: dpdk_sys::tc_port_info,
+    driver: String,
+    chained: bool,
+}
+
+impl Port {
+    /// Opens and starts the device, with one receive and one transmit queue. Its packets come from `pool`, whose
+    /// data room is at least [`data_room`](crate::data_room) of the device.
+    pub fn open(
+        name: &str,
+        device: &Device,
+        mtu: u16,
+        pool: &Pool,
+    ) -> Result<(Port, RxQueue, TxBuffer), PortError> {
+        let id = find(name, device)?;
+        let info = describe(id).map_err(|code| failed(name, "asking the device", code))?;
+        let conf = configuration(name, mtu, &info)?;
+        let (rx, tx) = start(id, &conf, pool).map_err(|(step, code)| failed(name, step, code))?;
+        let eal = pool.eal().clone();
+        let receive = RxQueue::new(id, 0, pool.raw(), eal.clone());
+        let transmit = TxBuffer::new(id, 0, max_frame_len(device, mtu), eal.clone());
+        let port = Port {
+            id,
+            name: name.to_string(),
+            driver: info.driver,
+            mac: info.raw.mac,
+            mtu,
+            chained: info.chained,
+            rx_descriptors: rx,
+            tx_descriptors: tx,
+            _eal: eal,
+        };
+        Ok((port, receive, transmit))
+    }
+
+    /// The name it was opened under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The driver, such as `net_af_packet`.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Its Ethernet address.
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Largest IP packet, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// Whether it sends chained frames; if not, it wants linear ones.
+    #[must_use]
+    pub fn chained(&self) -> bool {
+        self.chained
+    }
+
+    /// Descriptors of its receive and transmit ring.
+    #[must_use]
+    pub fn descriptors(&self) -> (u16, u16) {
+        (self.rx_descriptors, self.tx_descriptors)
+    }
+
+    /// Whether its link is up. A system call on some devices: not for every packet.
+    #[must_use]
+    pub fn link_up(&self) -> bool {
+        // SAFETY: the port runs as long as the EAL.
+        unsafe { dpdk_sys::tc_port_link(self.id) == 1 }
+    }
+
+    /// The device's counters; all zero where it has none.
+    #[must_use]
+    pub fn stats(&self) -> PortStats {
+        // SAFETY: numbers, for which zero is a value.
+        let mut raw: dpdk_sys::tc_port_stats = unsafe { std::mem::zeroed() };
+        // SAFETY: the port runs as long as the EAL, and the struct outlives the call.
+        if unsafe { dpdk_sys::tc_port_stats(self.id, &mut raw) } != 0 {
+            return PortStats::default();
+        }
+        PortStats {
+            rx_packets: raw.rx_packets,
+            rx_bytes: raw.rx_bytes,
+            rx_missed: raw.rx_missed,
+            rx_errors: raw.rx_errors,
+            rx_nombuf: raw.rx_nombuf,
+            tx_packets: raw.tx_packets,
+            tx_bytes: raw.tx_bytes,
+            tx_errors: raw.tx_errors,
+        }
+    }
+}
+
+fn find(name: &str, device: &Device) -> Result<u16, PortError> {
+    let wanted = match device {
+        Device::Pci(address) if address.matches(':').count() == 1 => format!("0000:{address}"),
+        Device::Pci(address) => address.clone(),
+        Device::Vdev(vdev) => vdev.split(',').next().unwrap_or_default().to_string(),
+    };
+    let missing = || PortError::NoDevice {
+        port: name.into(),
+        device: wanted.clone(),
+    };
+    let c_name = CString::new(wanted.as_str()).map_err(|_| missing())?;
+    let mut id = 0;
+    // SAFETY: the EAL runs; the name and the number outlive the call.
+    match unsafe { dpdk_sys::tc_port_find(c_name.as_ptr(), &mut id) } {
+        0 => Ok(id),
+        _ => Err(missing()),
+    }
+}
+
+fn describe(id: u16) -> Result<Info, i32> {
+    // SAFETY: numbers and bytes, for which zero is a value.
+    let mut raw: dpdk_sys::tc_port_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the EAL runs, the port exists, the struct outlives the call.
+    let code = unsafe { dpdk_sys::tc_port_info(id, &mut raw) };
+    if code != 0 {
+        return Err(code);
+    }
+    // SAFETY: the shim ends it with a NUL.
+    let driver = unsafe { CStr::from_ptr(raw.driver.as_ptr()) }
+        .to_string_lossy()
+        .into_owned();
+    // net_af_xdp sends only the first segment's bytes right, net_memif mangles chains on receipt.
+    let breaks_chains = ["net_af_xdp", "net_memif"].contains(&driver.as_str());
+    let chained = raw.multi_segs != 0 && !breaks_chains;
+    Ok(Info {
+        raw,
+        driver,
+        chained,
+    })
+}
+
+fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_conf, PortError> {
+    let found = info.raw.interface_mtu;
+    if found != 0 && found < u32::from(mtu) {
+        return Err(PortError::InterfaceMtu {
+            port: name.into(),
+            found,
+            mtu,
+        });
+    }
+    let max = info.raw.max_mtu;
+    // net_af_packet states 1500 whatever its ring takes, and never looks at it again.
+    if mtu > max && info.driver != "net_af_packet" {
+        return Err(PortError::Mtu {
+            port: name.into(),
+            driver: info.driver.clone(),
+            mtu,
+            max,
+        });
+    }
+    Ok(dpdk_sys::tc_port_conf {
+        rx_queues: 1,
+        tx_queues: 1,
+        mtu: mtu.min(max),
+        multi_segs: u8::from(info.chained),
+    })
+}
+
+/// Sets the device up and starts it; returns the sizes of its rings, or the step that failed and its error.
+fn start(
+    id: u16,
+    conf: &dpdk_sys::tc_port_conf,
+    pool: &Pool,
+) -> Result<(u16, u16), (&'static str, i32)> {
+    let done = |step, code| if code < 0 { Err((step, code)) } else { Ok(()) };
+    // SAFETY: the EAL runs, the port exists and is not yet started, the struct outlives the call.
+    done("configuring", unsafe {
+        dpdk_sys::tc_port_configure(id, conf)
+    })?;
+    let (mut rx, mut tx) = (DESCRIPTORS, DESCRIPTORS);
+    // SAFETY: as above.
+    let code = unsafe { dpdk_sys::tc_port_adjust_descriptors(id, &mut rx, &mut tx) };
+    done("sizing the rings", code)?;
+    // SAFETY: as above, and the pool lives as long as the EAL.
+    let code = unsafe { dpdk_sys::tc_port_rx_queue(id, 0, rx, pool.raw().as_ptr()) };
+    done("making the receive queue", code)?;
+    // SAFETY: as above.
+    done("making the transmit queue", unsafe {
+        dpdk_sys::tc_port_tx_queue(id, 0, tx)
+    })?;
+    // SAFETY: the port is set up.
+    done("starting", unsafe { dpdk_sys::tc_port_start(id) })?;
+    // Groups of trees must come in. A device that has no such filter passes everything anyway.
+    // SAFETY: the port runs.
+    let _ = unsafe { dpdk_sys::tc_port_all_multicast(id) };
+    Ok((rx, tx))
+}
+
+fn failed(port: &str, step: &'static str, code: i32) -> PortError {
+    PortError::SetUp {
+        port: port.into(),
+        step,
+        reason: error_text(code),
+    }
+}

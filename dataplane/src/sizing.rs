@@ -1,0 +1,54 @@
+//! How many buffers a node needs.
+
+use std::time::Duration;
+
+use crate::config::{Impairment, NodeConfig, PortConfig, SessionConfig};
+use crate::device::buffers_held;
+use crate::impair::MAX_HELD;
+use crate::port::DESCRIPTORS;
+use crate::tx::CAPACITY;
+
+/// Buffers under way in the worker itself: bursts, the pools' stashes and transmit buffers.
+const UNDER_WAY: usize = 1024;
+/// Descriptors of a port, both ways together.
+const BOTH_WAYS: usize = 2 * DESCRIPTORS as usize;
+/// Buffers that an impairment holds which neither delays nor queues: a burst, and those that others overtake.
+const REORDERED: usize = 64;
+
+/// Packets that a session may hold: what its rate brings in the longer of retention and deadline.
+#[must_use]
+pub fn held_max(session: &SessionConfig) -> usize {
+    session.protocol(&|_| None).held_max()
+}
+
+/// Packet buffers that a node needs: what its ports hold in their rings and impairments, what its sessions hold, what
+/// is under way, and the spare for sessions added later.
+#[must_use]
+pub fn packets_needed(config: &NodeConfig) -> usize {
+    let sessions: usize = config.sessions.iter().map(held_max).sum();
+    let ports: usize = config.ports.iter().map(held_by_port).sum();
+    sessions + ports + UNDER_WAY + config.spare_packets
+}
+
+/// Header buffers that a node needs: what its ports hold, and what is under way.
+pub(crate) fn headers_needed(config: &NodeConfig) -> usize {
+    let rings = config
+        .ports
+        .iter()
+        .map(|port| buffers_held(&port.device, BOTH_WAYS));
+    rings.sum::<usize>() + config.ports.len() * CAPACITY + UNDER_WAY
+}
+
+fn held_by_port(port: &PortConfig) -> usize {
+    let impaired = port.impairment.as_ref().map_or(0, held_by_impairment);
+    buffers_held(&port.device, BOTH_WAYS) + impaired
+}
+
+fn held_by_impairment(impairment: &Impairment) -> usize {
+    let held_back = impairment.delay + impairment.jitter > Duration::ZERO;
+    if held_back || impairment.rate_bps.is_some() {
+        MAX_HELD
+    } else {
+        REORDERED
+    }
+}

@@ -1,0 +1,155 @@
+//! A port's transmit queue, and the frames that wait for it.
+
+#![allow(unsafe_code)]
+
+use std::mem;
+
+use dpdk_sys::rte_mbuf;
+
+use crate::chain::Frame;
+use crate::eal::Eal;
+
+/// Most frames given to a device at once: what one reads ahead without stalling the rest of the loop.
+const BURST: usize = 64;
+/// Frames that wait for a device at most: some bursts, so that a hiccup costs nothing.
+pub(crate) const CAPACITY: usize = 8 * BURST;
+
+/// What a transmit queue has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxCounters {
+    /// Frames that the device took.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames dropped because they are longer than the port takes.
+    pub oversize: u64,
+    /// Frames dropped because the device took none for too long.
+    pub dropped: u64,
+}
+
+/// A port's transmit queue with the frames that wait for it, oldest first. What the device does not take stays owned.
+///
+/// There is one handle to it, and one thread uses it.
+pub struct TxBuffer {
+    port: u16,
+    queue: u16,
+    max_frame_len: usize,
+    frames: Vec<Frame>,
+    capacity: usize,
+    fruitless: u32,
+    counters: TxCounters,
+    _eal: Eal,
+}
+
+impl TxBuffer {
+    pub(crate) fn new(port: u16, queue: u16, max_frame_len: usize, eal: Eal) -> TxBuffer {
+        let capacity = CAPACITY;
+        TxBuffer {
+            port,
+            queue,
+            max_frame_len,
+            frames: Vec::with_capacity(capacity),
+            capacity,
+            fruitless: 0,
+            counters: TxCounters::default(),
+            _eal: eal,
+        }
+    }
+
+    /// Puts a frame at the end; gives it back where there is no room. One that is too long for the port is dropped and
+    /// counted: some drivers would write past their buffers.
+    pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
+        if frame.len() > self.max_frame_len {
+            self.counters.oversize += 1;
+            return Ok(());
+        }
+        if self.frames.len() == self.capacity {
+            return Err(frame);
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    /// Hands frames to the device until it takes no more; returns how many it took.
+    pub fn flush(&mut self) -> usize {
+        let mut sent = 0;
+        while sent < self.frames.len() {
+            let end = self.frames.len().min(sent + BURST);
+            let wanted = end - sent;
+            let taken = self.send(sent, end);
+            sent += taken;
+            if taken < wanted {
+                break;
+            }
+        }
+        // The device owns what it took.
+        self.frames.drain(..sent).for_each(mem::forget);
+        self.fruitless = if sent > 0 || self.frames.is_empty() {
+            0
+        } else {
+            self.fruitless + 1
+        };
+        sent
+    }
+
+    /// Drops all that waits, and returns how many frames that were.
+    pub fn drop_all(&mut self) -> usize {
+        let dropped = self.frames.len();
+        self.frames.clear();
+        self.fruitless = 0;
+        self.counters.dropped += dropped as u64;
+        dropped
+    }
+
+    /// How many flushes in a row have moved nothing though something waits.
+    #[must_use]
+    pub fn fruitless(&self) -> u32 {
+        self.fruitless
+    }
+
+    /// Frames that still fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.capacity - self.frames.len()
+    }
+
+    /// Frames that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Longest frame the port takes, in bytes.
+    #[must_use]
+    pub fn max_frame_len(&self) -> usize {
+        self.max_frame_len
+    }
+
+    /// Frames counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> TxCounters {
+        self.counters
+    }
+
+    /// Offers `frames[start..end]` to the device; those it took must not be touched again.
+    fn send(&mut self, start: usize, end: usize) -> usize {
+        let frames = &mut self.frames[start..end];
+        let bytes: usize = frames.iter().map(Frame::len).sum();
+        let count = frames.len() as u16;
+        // A `Frame` is a pointer to an mbuf and nothing else.
+        let mbufs = frames.as_mut_ptr().cast::<*mut rte_mbuf>();
+        // SAFETY: the port runs as long as the EAL; `mbufs` are `count` frames that we own.
+        let taken = unsafe { dpdk_sys::tc_tx_burst(self.port, self.queue, mbufs, count) };
+        let taken = usize::from(taken);
+        let left: usize = self.frames[start + taken..end].iter().map(Frame::len).sum();
+        self.counters.packets += taken as u64;
+        self.counters.bytes += (bytes - left) as u64;
+        taken
+    }
+}

@@ -1,0 +1,243 @@
+//! The worker: one thread that polls the ports, drives the protocol and sends, run to completion.
+//!
+//! Nothing in its loop locks, logs or makes a system call beyond what a driver makes, and nothing allocates for a
+//! packet. What a turn does is bounded, so that receiving can't starve sending, nor sending the timers.
+
+mod clock;
+mod command;
+mod deliver;
+mod idle;
+mod port;
+mod receive;
+mod report;
+mod route;
+mod send;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crossbeam::channel::Receiver;
+use crossbeam::queue::ArrayQueue;
+use hashbrown::HashMap;
+use overlay::{Instant, NeighborId, Node, SessionIndex};
+
+use crate::arp::{ArpOutput, ArpTable};
+use crate::config::Flow;
+use crate::drops::{DropCounters, DropReason};
+use crate::frame::{Mac, PortIndex};
+use crate::icmp::icmp_limiter;
+use crate::payload::SharedPayload;
+use crate::pool::Pool;
+use overlay::TokenBucket;
+
+pub(crate) use clock::Clock;
+pub(crate) use command::{Command, Leftover, Reply};
+pub(crate) use idle::Idler;
+pub(crate) use port::WorkerPort;
+pub(crate) use report::Report;
+pub(crate) use route::{Client, ClientKey, NewSession, Route, RoutePort};
+
+/// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
+const RX_BURST: usize = 32;
+/// Packets that the protocol may send in one turn: repairs and NAKs; the tree has the rest of the time.
+const TRANSMIT_BUDGET: usize = 64;
+/// Copies made for clients in one turn, before ports are polled again (a receive ring lasts longer than that).
+const COPY_BUDGET: usize = 1024;
+/// Room that a transmit buffer must have before more packets are taken on for it.
+const TX_ROOM: usize = 128;
+/// Turns between looks at what does not come with packets.
+const HOUSEKEEPING_TURNS: u64 = 256;
+
+/// What the worker knows of a neighbor beside the protocol's state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adjacent {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) port: PortIndex,
+    /// Its Ethernet address, once resolved.
+    pub(crate) mac: Option<Mac>,
+}
+
+/// The buffers: whole packets as received, and headers for what is sent.
+pub(crate) struct Pools {
+    pub(crate) packets: Pool,
+    pub(crate) headers: Pool,
+    /// How often each was found without a free buffer.
+    pub(crate) exhausted: [u64; 2],
+}
+
+impl Pools {
+    fn both(&self) -> [&Pool; 2] {
+        [&self.packets, &self.headers]
+    }
+
+    /// Notes which pools have no free buffer.
+    fn look(&mut self) {
+        let empty = self.both().map(|pool| pool.in_use() >= pool.size());
+        for (count, empty) in self.exhausted.iter_mut().zip(empty) {
+            *count += u64::from(empty);
+        }
+    }
+}
+
+/// What a worker counts of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WorkerCounters {
+    turns: u64,
+    busy_turns: u64,
+    longest_turn_ns: u64,
+}
+
+/// Something the log should have, told to the control plane.
+pub(crate) type EventQueue = Arc<ArrayQueue<(u64, overlay::Event)>>;
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) node: Node<SharedPayload>,
+    pub(crate) ports: Vec<WorkerPort>,
+    pub(crate) arp: ArpTable,
+    pub(crate) pools: Pools,
+    pub(crate) clock: Clock,
+    pub(crate) idler: Idler,
+    pub(crate) max_sessions: usize,
+    pub(crate) overlay_port: u16,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: EventQueue,
+}
+
+/// The worker's state; its thread owns all of it.
+pub(crate) struct Worker {
+    node: Node<SharedPayload>,
+    ports: Vec<WorkerPort>,
+    /// By [`NeighborId`].
+    adjacents: Vec<Option<Adjacent>>,
+    by_address: HashMap<(PortIndex, Ipv4Addr), NeighborId>,
+    /// By [`SessionIndex`].
+    routes: Vec<Option<Box<Route>>>,
+    flows: HashMap<Flow, SessionIndex>,
+    arp: ArpTable,
+    pools: Pools,
+    overlay_port: u16,
+    drops: DropCounters,
+    icmp: TokenBucket,
+    clock: Clock,
+    idler: Idler,
+    counters: WorkerCounters,
+    commands: Receiver<Command>,
+    events: EventQueue,
+    /// A report under way.
+    report: Option<Box<Report>>,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Worker {
+        Worker {
+            node: parts.node,
+            ports: parts.ports,
+            adjacents: Vec::new(),
+            by_address: HashMap::new(),
+            routes: Vec::with_capacity(parts.max_sessions),
+            flows: HashMap::with_capacity(parts.max_sessions),
+            arp: parts.arp,
+            pools: parts.pools,
+            overlay_port: parts.overlay_port,
+            drops: DropCounters::new(),
+            icmp: icmp_limiter(),
+            clock: parts.clock,
+            idler: parts.idler,
+            counters: WorkerCounters::default(),
+            commands: parts.commands,
+            events: parts.events,
+            report: None,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self) {
+        loop {
+            let now = self.clock.now();
+            let mut work = self.receive_all(now);
+            self.node.handle_timeout(now);
+            work += self.transmit(now);
+            work += self.deliver(now);
+            work += self.flush();
+            if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
+                self.housekeeping(now);
+            }
+            if !self.commands.is_empty() && !self.obey(now) {
+                return;
+            }
+            self.fill_report(now);
+            self.rest(now, work);
+        }
+    }
+
+    /// Counts the turn, and naps if there was nothing to do in it.
+    fn rest(&mut self, now: Instant, work: usize) {
+        self.counters.turns += 1;
+        if work > 0 || self.report.is_some() {
+            let end = self.clock.now();
+            let took_ns = end.0 - now.0;
+            self.counters.busy_turns += 1;
+            self.counters.longest_turn_ns = self.counters.longest_turn_ns.max(took_ns);
+            self.idler.busy();
+        } else {
+            let due = self.next_due();
+            self.idler.rest(&self.clock, due);
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let impaired = self.ports.iter().filter_map(WorkerPort::impairment_due);
+        let others = impaired.chain(self.arp.next_due()).min();
+        others.map_or(self.node.poll_timeout(), |due| {
+            due.min(self.node.poll_timeout())
+        })
+    }
+
+    /// What need not be looked at in every turn.
+    fn housekeeping(&mut self, now: Instant) {
+        if self.clock.follow_realtime(now) {
+            self.pools.look();
+        }
+        while let Some(output) = self.arp.poll(now) {
+            match output {
+                ArpOutput::Request { port, frame } => self.send_bytes(port, &frame),
+                ArpOutput::Lost { port, address } => self.set_next_hop(port, address, None),
+            }
+        }
+        while let Some(event) = self.node.poll_event() {
+            let unix_ms = self.clock.realtime_ns(now) / 1_000_000;
+            self.events.force_push((unix_ms, event));
+        }
+        for port in &mut self.ports {
+            let dropped = port.give_up_stuck(now);
+            self.drops.add(DropReason::TxFull, dropped);
+        }
+    }
+
+    /// Hands to the devices what waits; returns how many frames they took.
+    fn flush(&mut self) -> usize {
+        self.ports.iter_mut().map(WorkerPort::flush).sum()
+    }
+
+    /// Notes the Ethernet address of a next hop, or that it has none any more, wherever it is used.
+    fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
+        if let Some(id) = self.by_address.get(&(port, address)) {
+            let adjacent = self.adjacents.get_mut(usize::from(id.0));
+            if let Some(adjacent) = adjacent.and_then(Option::as_mut) {
+                adjacent.mac = mac;
+            }
+        }
+        for route in self.routes.iter_mut().flatten() {
+            route.set_next_hop(port, address, mac);
+        }
+    }
+
+    fn adjacent(&self, id: NeighborId) -> Option<&Adjacent> {
+        self.adjacents.get(usize::from(id.0))?.as_ref()
+    }
+
+    fn route(&self, index: SessionIndex) -> Option<&Route> {
+        self.routes.get(index.0)?.as_deref()
+    }
+}

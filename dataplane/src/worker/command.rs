@@ -1,0 +1,218 @@
+//! What the control plane has a worker do while packets flow.
+
+use crossbeam::channel::Sender;
+use overlay::{
+    Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
+};
+
+use super::{Adjacent, Client, NewSession, Report, Route, Worker};
+use crate::config::Impairment;
+use crate::frame::PortIndex;
+
+/// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
+pub(crate) enum Command {
+    AddSession(NewSession, Vec<Client>, Sender<Reply>),
+    /// Changes the protocol's settings and the list of clients, in one turn.
+    UpdateSession(SessionId, Box<(SessionConfig, Vec<Client>)>, Sender<Reply>),
+    RemoveSession(SessionId, Sender<Reply>),
+    AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
+    RemoveNeighbor(NeighborId, Sender<Reply>),
+    Impair(PortIndex, Option<Impairment>, Sender<Reply>),
+    Report(Box<Report>),
+    Stop(Sender<Reply>),
+}
+
+/// How a command ended.
+pub(crate) enum Reply {
+    Done,
+    Neighbor(NeighborId),
+    /// Done; what is left over is to be freed on the other side.
+    Left(Leftover),
+    /// What the command names is not there, or there is no room for it.
+    Refused,
+}
+
+/// What the worker no longer needs, and is not to spend its time freeing.
+pub(crate) enum Leftover {
+    Session(NewSession),
+    Clients(Vec<Client>),
+}
+
+impl Worker {
+    /// Carries out what commands there are. `false`: stop.
+    pub(super) fn obey(&mut self, now: Instant) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            let (reply, to) = match command {
+                Command::AddSession(session, clients, to) => {
+                    (self.add_session(now, session, clients), to)
+                }
+                Command::UpdateSession(id, change, to) => {
+                    let (protocol, clients) = *change;
+                    (self.update_session(now, id, protocol, clients), to)
+                }
+                Command::RemoveSession(id, to) => (self.remove_session(id), to),
+                Command::AddNeighbor(config, adjacent, to) => {
+                    (self.add_neighbor(now, config, adjacent), to)
+                }
+                Command::RemoveNeighbor(id, to) => (self.remove_neighbor(id), to),
+                Command::Impair(port, settings, to) => {
+                    (self.impair_port(now, port, settings.as_ref()), to)
+                }
+                Command::Report(report) => {
+                    self.report = Some(report);
+                    continue;
+                }
+                Command::Stop(to) => {
+                    self.flush();
+                    let _ = to.send(Reply::Done);
+                    return false;
+                }
+            };
+            // What was to be sent before the command is sent before its reply.
+            self.flush();
+            let _ = to.send(reply);
+        }
+        true
+    }
+
+    pub(crate) fn add_session(
+        &mut self,
+        now: Instant,
+        session: NewSession,
+        clients: Vec<Client>,
+    ) -> Reply {
+        let NewSession { session, route } = session;
+        let index = match self.node.add_session(now, session) {
+            Ok(index) => index,
+            Err(session) => return Reply::Left(Leftover::Session(NewSession { session, route })),
+        };
+        if let Some(flow) = route.flow {
+            self.flows.insert(flow, index);
+            for &port in &route.proxies {
+                self.arp.proxy(port, flow.destination);
+            }
+        }
+        if self.routes.len() <= index.0 {
+            self.routes.resize_with(index.0 + 1, || None);
+        }
+        self.routes[index.0] = Some(route);
+        let none = self.set_clients(now, index, clients);
+        debug_assert!(none.is_empty());
+        Reply::Done
+    }
+
+    fn update_session(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        protocol: SessionConfig,
+        clients: Vec<Client>,
+    ) -> Reply {
+        let Some(index) = self.node.find(id) else {
+            return Reply::Refused;
+        };
+        if let Some(route) = self.route_mut(index) {
+            route.upstream.clone_from(&protocol.upstream);
+        }
+        self.node.reconfigure(now, index, protocol);
+        Reply::Left(Leftover::Clients(self.set_clients(now, index, clients)))
+    }
+
+    fn remove_session(&mut self, id: SessionId) -> Reply {
+        let Some(index) = self.node.find(id) else {
+            return Reply::Refused;
+        };
+        let route = self.routes.get_mut(index.0).and_then(Option::take);
+        let (Some(session), Some(route)) = (self.node.remove_session(index), route) else {
+            return Reply::Refused;
+        };
+        if let Some(flow) = route.flow {
+            self.flows.remove(&flow);
+            for &port in &route.proxies {
+                self.arp.unproxy(port, flow.destination);
+            }
+        }
+        for client in &route.clients {
+            self.arp.unwant(client.entry.port, client.next_hop);
+        }
+        Reply::Left(Leftover::Session(NewSession { session, route }))
+    }
+
+    /// Puts a new list of clients in place and returns the old one.
+    fn set_clients(
+        &mut self,
+        now: Instant,
+        index: SessionIndex,
+        mut clients: Vec<Client>,
+    ) -> Vec<Client> {
+        for client in &mut clients {
+            let mac = self.arp.want(now, client.entry.port, client.next_hop);
+            client.entry.set_next_hop(mac);
+        }
+        let session = self.node.session(index);
+        let from = session.map(|session| session.lead().next());
+        let epoch = session.and_then(Session::epoch);
+        let Some(route) = self.route_mut(index) else {
+            return clients;
+        };
+        route.follow_epoch(epoch);
+        let old = route.replace_clients(clients, from.unwrap_or_default());
+        for client in &old {
+            self.arp.unwant(client.entry.port, client.next_hop);
+        }
+        old
+    }
+
+    pub(crate) fn add_neighbor(
+        &mut self,
+        now: Instant,
+        config: NeighborConfig,
+        mut adjacent: Adjacent,
+    ) -> Reply {
+        let Some(id) = self.node.add_neighbor(now, config) else {
+            return Reply::Refused;
+        };
+        adjacent.mac = self.arp.want(now, adjacent.port, adjacent.address);
+        self.by_address
+            .insert((adjacent.port, adjacent.address), id);
+        let place = usize::from(id.0);
+        if self.adjacents.len() <= place {
+            self.adjacents.resize(place + 1, None);
+        }
+        self.adjacents[place] = Some(adjacent);
+        Reply::Neighbor(id)
+    }
+
+    fn remove_neighbor(&mut self, id: NeighborId) -> Reply {
+        let adjacent = self
+            .adjacents
+            .get_mut(usize::from(id.0))
+            .and_then(Option::take);
+        let Some(Adjacent { port, address, .. }) = adjacent else {
+            return Reply::Refused;
+        };
+        self.by_address.remove(&(port, address));
+        self.arp.unwant(port, address);
+        self.node.remove_neighbor(id);
+        Reply::Done
+    }
+
+    fn impair_port(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        settings: Option<&Impairment>,
+    ) -> Reply {
+        let Some(this) = self.ports.get_mut(usize::from(port.0)) else {
+            return Reply::Refused;
+        };
+        for held in this.impair(settings) {
+            self.receive(now, port, held);
+        }
+        Reply::Done
+    }
+
+    fn route_mut(&mut self, index: SessionIndex) -> Option<&mut Route> {
+        self.routes.get_mut(index.0)?.as_deref_mut()
+    }
+}

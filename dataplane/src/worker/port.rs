@@ -1,0 +1,173 @@
+//! A port as the worker holds it: its queues, its addresses and its impairment.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use overlay::Instant;
+
+use super::TX_ROOM;
+use crate::chain::Frame;
+use crate::config::{Impairment, PortConfig};
+use crate::drops::DropReason;
+use crate::frame::{Local, Mac};
+use crate::impair::Impaired;
+use crate::mbuf::Mbuf;
+use crate::payload::SharedPayload;
+use crate::pool::Pool;
+use crate::rx::RxQueue;
+use crate::snapshot::ImpairmentSnapshot;
+use crate::tx::TxBuffer;
+
+/// How long a device may refuse all frames before those that wait are given up: longer than any pause of a link.
+const STUCK: Duration = Duration::from_millis(100);
+
+/// How long others wait for a device that refuses all frames: a full ring is sent within that, and no neighbor misses
+/// its hellos.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// One port.
+pub(crate) struct WorkerPort {
+    pub(crate) local: Local,
+    pub(crate) mtu: u16,
+    pub(crate) chained: bool,
+    pub(crate) rx: RxQueue,
+    pub(crate) tx: TxBuffer,
+    pub(crate) impaired: Option<Box<Impaired<Mbuf>>>,
+    /// What impairments before the present one did.
+    pub(crate) impaired_before: Option<ImpairmentSnapshot>,
+    /// Data packets of the tree that came, before any impairment, and those of them that it lost.
+    pub(crate) tree_offered: u64,
+    pub(crate) tree_dropped: u64,
+    pub(crate) tx_dropped: u64,
+    stuck_since: Option<Instant>,
+}
+
+impl WorkerPort {
+    pub(crate) fn new(
+        config: &PortConfig,
+        [tree_port, overlay_port]: [u16; 2],
+        port: &crate::Port,
+        (rx, tx): (RxQueue, TxBuffer),
+    ) -> WorkerPort {
+        let before = ImpairmentSnapshot::default();
+        let impaired = config.impairment.as_ref();
+        WorkerPort {
+            local: Local {
+                mac: Mac(port.mac()),
+                address: config.address,
+                tree_port,
+                overlay_port,
+            },
+            mtu: config.mtu,
+            chained: port.chained(),
+            rx,
+            tx,
+            impaired: impaired.map(|settings| Box::new(Impaired::new(settings, before))),
+            impaired_before: None,
+            tree_offered: 0,
+            tree_dropped: 0,
+            tx_dropped: 0,
+            stuck_since: None,
+        }
+    }
+
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.local.address
+    }
+
+    /// What its impairment has done, if it ever had one.
+    pub(crate) fn impairment_stats(&self) -> Option<ImpairmentSnapshot> {
+        self.impaired
+            .as_ref()
+            .map(|impaired| impaired.stats())
+            .or(self.impaired_before)
+    }
+
+    /// Sets or clears the impairment. What the old one held is returned, to be received now.
+    pub(crate) fn impair(
+        &mut self,
+        settings: Option<&Impairment>,
+    ) -> impl Iterator<Item = Mbuf> + use<> {
+        let mut cleared = None;
+        match (settings, &mut self.impaired) {
+            (Some(settings), Some(impaired)) => impaired.change(settings),
+            (Some(settings), none) => {
+                let before = self.impaired_before.unwrap_or_default();
+                *none = Some(Box::new(Impaired::new(settings, before)));
+            }
+            (None, impaired) => {
+                cleared = impaired.take();
+                self.impaired_before = cleared
+                    .as_ref()
+                    .map(|old| old.stats())
+                    .or(self.impaired_before);
+            }
+        }
+        cleared.into_iter().flat_map(|old| old.drain())
+    }
+
+    pub(crate) fn impairment_due(&self) -> Option<Instant> {
+        self.impaired.as_ref()?.next_due()
+    }
+
+    /// Queues a frame; a full buffer is flushed first.
+    pub(crate) fn send(&mut self, frame: Frame) -> Result<(), DropReason> {
+        let Err(frame) = self.tx.push(frame) else {
+            return Ok(());
+        };
+        self.flush();
+        self.tx.push(frame).map_err(|_| {
+            self.tx_dropped += 1;
+            DropReason::TxFull
+        })
+    }
+
+    /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
+    /// everything for a while does not hold up the other ports; it drops what does not fit.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        let stuck = self
+            .stuck_since
+            .is_some_and(|since| now.since(since) >= PATIENCE);
+        self.tx.room() < TX_ROOM && !stuck
+    }
+
+    /// `header` before `payload`, as this port wants it.
+    pub(crate) fn join(
+        &self,
+        header: Mbuf,
+        payload: &SharedPayload,
+        packets: &Pool,
+    ) -> Result<Frame, DropReason> {
+        if self.chained {
+            return Ok(Frame::chain(header, payload));
+        }
+        Frame::linear(header, payload, packets).ok_or(DropReason::NoPacketBuffer)
+    }
+
+    pub(crate) fn flush(&mut self) -> usize {
+        if self.tx.is_empty() {
+            return 0;
+        }
+        let sent = self.tx.flush();
+        if sent > 0 {
+            self.stuck_since = None;
+        }
+        sent
+    }
+
+    /// Gives up what waits for a device that has taken nothing for long; returns how many frames that were.
+    pub(crate) fn give_up_stuck(&mut self, now: Instant) -> u64 {
+        if self.tx.fruitless() == 0 {
+            self.stuck_since = None;
+            return 0;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        if now.since(since) < STUCK {
+            return 0;
+        }
+        self.stuck_since = None;
+        let dropped = self.tx.drop_all() as u64;
+        self.tx_dropped += dropped;
+        dropped
+    }
+}

@@ -1,0 +1,325 @@
+//! Receiving: what a frame is, and what becomes of it.
+
+use std::net::Ipv4Addr;
+
+use overlay::wire::{Header, Hello, Kind, NakRanges};
+use overlay::{Instant, NeighborId, Reject};
+
+use super::{RX_BURST, Worker};
+use crate::arp::ArpPacket;
+use crate::config::Flow;
+use crate::drops::DropReason;
+use crate::frame::{Channel, Inner, Mac, Parsed, PortIndex, is_tree_data, parse};
+use crate::icmp::fragmentation_needed;
+use crate::impair::Fate;
+use crate::mbuf::Mbuf;
+use crate::payload::{PayloadMeta, SharedPayload};
+use crate::rx::Burst;
+
+impl Worker {
+    /// Takes a burst from each port; returns how many frames came.
+    pub(super) fn receive_all(&mut self, now: Instant) -> usize {
+        let mut work = 0;
+        for place in 0..self.ports.len() {
+            let mut burst = Burst::<RX_BURST>::new();
+            work += self.ports[place].rx.recv(&mut burst);
+            let port = PortIndex(place as u16);
+            if self.ports[place].impaired.is_some() {
+                self.impair(now, port, burst);
+                work += self.receive_impaired(now, port);
+            } else {
+                for mbuf in burst {
+                    self.receive(now, port, mbuf);
+                }
+            }
+        }
+        work
+    }
+
+    fn impair(&mut self, now: Instant, port: PortIndex, burst: Burst<RX_BURST>) {
+        let this = &mut self.ports[usize::from(port.0)];
+        let Some(impaired) = &mut this.impaired else {
+            return;
+        };
+        let packets = &self.pools.packets;
+        for mbuf in burst {
+            let is_tree = is_tree_data(mbuf.data(), this.local.tree_port);
+            let len = mbuf.len();
+            let fate = impaired.offer(now, mbuf, len, |mbuf| packets.copy(mbuf.data()));
+            this.tree_offered += u64::from(is_tree);
+            if fate == Fate::Lost {
+                this.tree_dropped += u64::from(is_tree);
+                self.drops.count(DropReason::Impaired);
+            }
+        }
+    }
+
+    fn receive_impaired(&mut self, now: Instant, port: PortIndex) -> usize {
+        for work in 0..2 * RX_BURST {
+            let impaired = self.ports[usize::from(port.0)].impaired.as_mut();
+            let Some(mbuf) = impaired.and_then(|impaired| impaired.poll(now)) else {
+                return work;
+            };
+            self.receive(now, port, mbuf);
+        }
+        2 * RX_BURST
+    }
+
+    /// Takes one frame.
+    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf) {
+        let this = &mut self.ports[usize::from(port.0)];
+        let parsed = parse(mbuf.data(), &this.local);
+        if this.impaired.is_none() && matches!(parsed, Ok(Parsed::Data { .. })) {
+            this.tree_offered += 1;
+        }
+        let taken = match parsed {
+            Ok(Parsed::Data {
+                header,
+                channel,
+                inner,
+            }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
+            Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
+            Ok(Parsed::Repair {
+                header,
+                source,
+                inner,
+            }) => self.receive_repair(now, (port, source), &header, (mbuf, inner)),
+            Ok(Parsed::Control {
+                header,
+                source,
+                station,
+                body,
+            }) => {
+                self.hear(now, (port, source), station);
+                self.receive_control(now, (port, source), &header, &mbuf.data()[body])
+            }
+            Ok(Parsed::Heartbeat { header, channel }) => {
+                self.receive_heartbeat(now, port, &header, &channel)
+            }
+            Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = taken {
+            self.drops.count(reason);
+        }
+    }
+
+    fn receive_data(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        (header, channel): (Header, Channel),
+        (mbuf, inner): (Mbuf, Inner),
+    ) -> Result<(), DropReason> {
+        self.check_channel(port, &header, &channel)?;
+        self.idler.traffic(now);
+        let payload = strip(mbuf, &inner, header.timestamp);
+        let index = self.node.handle_data(now, &header, payload)?;
+        self.send_down(index, &header, self.ttl_on(&channel)?)
+    }
+
+    fn receive_heartbeat(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        header: &Header,
+        channel: &Channel,
+    ) -> Result<(), DropReason> {
+        self.check_channel(port, header, channel)?;
+        let index = self.node.handle_heartbeat(now, header)?;
+        self.announce_down(index, header, self.ttl_on(channel)?)
+    }
+
+    /// (S,G) and RPF: the packet must be of its session's channel and come from a neighbor that is upstream.
+    fn check_channel(
+        &self,
+        port: PortIndex,
+        header: &Header,
+        channel: &Channel,
+    ) -> Result<(), DropReason> {
+        let index = self
+            .node
+            .find(header.session)
+            .ok_or(DropReason::SessionUnknown)?;
+        let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
+        if (channel.source, channel.group) != (route.source, route.group) {
+            return Err(DropReason::ChannelWrong);
+        }
+        let is_upstream = route
+            .upstream
+            .iter()
+            .filter_map(|&id| self.adjacent(id))
+            .any(|from| from.port == port && from.mac.is_none_or(|mac| mac == channel.station));
+        if is_upstream {
+            Ok(())
+        } else {
+            Err(DropReason::RpfFailed)
+        }
+    }
+
+    /// The TTL with which a packet goes on.
+    fn ttl_on(&self, channel: &Channel) -> Result<u8, DropReason> {
+        channel
+            .ttl
+            .checked_sub(1)
+            .filter(|&ttl| ttl > 0)
+            .ok_or(DropReason::TtlExpired)
+    }
+
+    /// A unicast packet: of a session that begins here, or of nobody.
+    fn receive_flow(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        mbuf: Mbuf,
+        inner: &Inner,
+    ) -> Result<(), DropReason> {
+        let flow = Flow {
+            destination: inner.header.destination,
+            port: inner.header.destination_port,
+            source: Some(inner.header.source),
+        };
+        let index = self.flows.get(&flow).or_else(|| {
+            self.flows.get(&Flow {
+                source: None,
+                ..flow
+            })
+        });
+        let index = *index.ok_or(DropReason::FlowUnknown)?;
+        inner.verify(mbuf.data())?;
+        self.follow_downstream(index);
+        let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
+        let (ttl, inner_max) = (route.ttl, route.inner_max);
+        if inner.header.packet_len() > usize::from(inner_max) {
+            self.answer_too_big(now, port, &mbuf, (inner, inner_max));
+            return Err(DropReason::TooBig);
+        }
+        self.idler.traffic(now);
+        let ingress_ns = self.clock.realtime_ns(now);
+        let payload = strip(mbuf, inner, ingress_ns);
+        let header = self.node.handle_source(now, index, ingress_ns, payload);
+        self.send_down(index, &header.ok_or(DropReason::FlowUnknown)?, ttl)
+    }
+
+    fn answer_too_big(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        mbuf: &Mbuf,
+        (inner, mtu): (&Inner, u16),
+    ) {
+        if !self.icmp.take(now) {
+            self.drops.count(DropReason::IcmpLimited);
+            return;
+        }
+        let local = &self.ports[usize::from(port.0)].local;
+        if let Some(answer) = fragmentation_needed(mbuf.data(), inner, local, mtu) {
+            self.send_bytes(port, answer.as_bytes());
+        }
+    }
+
+    fn receive_repair(
+        &mut self,
+        now: Instant,
+        from: (PortIndex, Ipv4Addr),
+        header: &Header,
+        (mbuf, inner): (Mbuf, Inner),
+    ) -> Result<(), DropReason> {
+        let from = self.neighbor_at(from)?;
+        self.idler.traffic(now);
+        let payload = strip(mbuf, &inner, header.timestamp);
+        self.node.handle_repair(now, from, header, payload)?;
+        Ok(())
+    }
+
+    fn receive_control(
+        &mut self,
+        now: Instant,
+        from: (PortIndex, Ipv4Addr),
+        header: &Header,
+        body: &[u8],
+    ) -> Result<(), DropReason> {
+        let from = self.neighbor_at(from)?;
+        match header.kind {
+            Kind::Nak => {
+                self.idler.traffic(now);
+                let ranges = NakRanges::parse(body).map_err(|_| DropReason::WireTruncated)?;
+                self.node
+                    .handle_nak(now, from, header, ranges)
+                    .map_err(|reject| match reject {
+                        Reject::SessionUnknown => DropReason::NakUnknownSession,
+                        other => other.into(),
+                    })?;
+            }
+            Kind::Hello if header.session.0 != 0 => {
+                self.node.handle_graft(now, from, header)?;
+            }
+            Kind::Hello => {
+                let hello = Hello::parse(body).map_err(|_| DropReason::WireTruncated)?;
+                self.node.handle_hello(now, from, header, &hello)?;
+            }
+            // Nobody sends confirmations yet; data and heartbeats never come here.
+            Kind::NakConfirm | Kind::Data | Kind::Repair | Kind::Heartbeat => {
+                return Err(DropReason::KindMisplaced);
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_arp(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        packet: &ArpPacket,
+    ) -> Result<(), DropReason> {
+        let action = self.arp.handle(now, port, packet)?;
+        if let Some((address, mac)) = action.learned {
+            self.set_next_hop(port, address, Some(mac));
+        }
+        if let Some(reply) = action.reply {
+            self.send_bytes(port, &reply);
+        }
+        Ok(())
+    }
+
+    /// A neighbor that speaks has told its Ethernet address: what is owed to it need not wait for ARP.
+    fn hear(&mut self, now: Instant, (port, address): (PortIndex, Ipv4Addr), station: Mac) {
+        if self.arp.hear(now, port, address, station) {
+            self.set_next_hop(port, address, Some(station));
+        }
+    }
+
+    fn neighbor_at(&self, from: (PortIndex, Ipv4Addr)) -> Result<NeighborId, DropReason> {
+        self.by_address
+            .get(&from)
+            .copied()
+            .ok_or(DropReason::Stranger)
+    }
+}
+
+/// Leaves the payload of the inner packet as the buffer's data, its headers right before it, and lets it be shared.
+fn strip(mut mbuf: Mbuf, inner: &Inner, ingress_ns: u64) -> SharedPayload {
+    let payload = inner.payload();
+    mbuf.trim_back_to(payload.end);
+    mbuf.trim_front(payload.start);
+    mbuf.share(PayloadMeta {
+        ingress_ns,
+        inner_header_len: u16::from(inner.header.len),
+    })
+}
+
+impl From<Reject> for DropReason {
+    fn from(reject: Reject) -> DropReason {
+        match reject {
+            Reject::SessionUnknown => DropReason::SessionUnknown,
+            Reject::Role => DropReason::RpfFailed,
+            Reject::EpochOld => DropReason::EpochOld,
+            Reject::Duplicate => DropReason::Duplicate,
+            Reject::SequenceOld => DropReason::SequenceOld,
+            Reject::SequenceBeyondWindow => DropReason::SequenceBeyondWindow,
+            Reject::RepairUnasked => DropReason::RepairUnasked,
+            Reject::NotAChild => DropReason::Stranger,
+            Reject::HelloStale => DropReason::HelloStale,
+        }
+    }
+}

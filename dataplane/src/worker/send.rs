@@ -1,0 +1,233 @@
+//! Sending: down the tree, and over the overlay to a neighbor.
+
+use overlay::wire::{Header, emit_range};
+use overlay::{Body, Destination, Instant, NeighborId, SessionIndex, Transmit};
+
+use super::{TRANSMIT_BUDGET, Worker};
+use crate::drops::DropReason;
+use crate::encap::{Encap, InnerBytes, OUTER_LEN, OVERLAY_TTL, Outer, source_port};
+use crate::frame::PortIndex;
+use crate::mbuf::Mbuf;
+use crate::payload::SharedPayload;
+use crate::pool::Pool;
+
+/// Body of the longest packet that the protocol sends without a payload: a NAK with all its ranges.
+const BODY_MAX: usize = 96 * overlay::wire::RANGE_LEN;
+
+/// A packet of the protocol, taken out of the node: header, body and, of a repair, the packet.
+struct Outgoing {
+    to: Destination,
+    header: Header,
+    body_len: usize,
+    body: [u8; BODY_MAX],
+    packet: Option<SharedPayload>,
+}
+
+impl Worker {
+    /// Sends what the protocol has to send, as far as ports have room; returns how many packets.
+    pub(super) fn transmit(&mut self, now: Instant) -> usize {
+        for work in 0..TRANSMIT_BUDGET {
+            if self.ports.iter().any(|port| port.is_full(now)) {
+                return work;
+            }
+            let Some(outgoing) = self
+                .node
+                .poll_transmit(now)
+                .map(|packet| Outgoing::of(&packet))
+            else {
+                return work;
+            };
+            let sent = match outgoing.to {
+                Destination::Neighbor(to) => self.send_to(to, &outgoing),
+                Destination::Tree(index) => match self.route(index).map(|route| route.ttl) {
+                    Some(ttl) => self.announce_down(index, &outgoing.header, ttl),
+                    None => Err(DropReason::SessionUnknown),
+                },
+            };
+            if let Err(reason) = sent {
+                self.drops.count(reason);
+            }
+        }
+        TRANSMIT_BUDGET
+    }
+
+    /// Sends a data packet, which the session holds, down every branch of its tree here.
+    pub(super) fn send_down(
+        &mut self,
+        index: SessionIndex,
+        header: &Header,
+        ttl: u8,
+    ) -> Result<(), DropReason> {
+        self.follow_downstream(index);
+        let session = self.node.session(index).ok_or(DropReason::SessionUnknown)?;
+        let payload = session
+            .packet(header.sequence)
+            .ok_or(DropReason::RetentionFull)?;
+        let route = self.routes[index.0]
+            .as_ref()
+            .ok_or(DropReason::SessionUnknown)?;
+        let branches = route.branches.iter().zip(&mut self.ports);
+        for (branch, port) in branches.filter(|(branch, _)| branch.active) {
+            let sent = packet_header(&self.pools.headers, &branch.encap, (header, ttl), payload)
+                .and_then(|head| port.join(head, payload, &self.pools.packets))
+                .and_then(|frame| port.send(frame));
+            if let Err(reason) = sent {
+                self.drops.count(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a heartbeat down every branch of a session's tree here.
+    pub(super) fn announce_down(
+        &mut self,
+        index: SessionIndex,
+        header: &Header,
+        ttl: u8,
+    ) -> Result<(), DropReason> {
+        self.follow_downstream(index);
+        let route = self.routes[index.0]
+            .as_ref()
+            .ok_or(DropReason::SessionUnknown)?;
+        let branches = route.branches.iter().zip(&mut self.ports);
+        for (branch, port) in branches.filter(|(branch, _)| branch.active) {
+            let sent = control_frame(&self.pools.headers, &branch.encap, (header, ttl), &[])
+                .and_then(|frame| port.send(frame.into()));
+            if let Err(reason) = sent {
+                self.drops.count(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the branches in line with the session's downstream neighbors, if those have changed.
+    pub(super) fn follow_downstream(&mut self, index: SessionIndex) {
+        if !self.node.take_downstream_changed(index) {
+            return;
+        }
+        let Some(session) = self.node.session(index) else {
+            return;
+        };
+        let Some(route) = self.routes.get_mut(index.0).and_then(Option::as_mut) else {
+            return;
+        };
+        let adjacents = &self.adjacents;
+        let port_of = |id: NeighborId| Some(adjacents.get(usize::from(id.0))?.as_ref()?.port);
+        route.set_branches(session.downstream().filter_map(port_of));
+    }
+
+    /// Sends a packet of the protocol to a neighbor.
+    fn send_to(&mut self, to: NeighborId, outgoing: &Outgoing) -> Result<(), DropReason> {
+        let adjacent = *self.adjacent(to).ok_or(DropReason::Stranger)?;
+        let mac = adjacent.mac.ok_or(DropReason::ArpUnresolved)?;
+        let header = (&outgoing.header, OVERLAY_TTL);
+        let port = &mut self.ports[usize::from(adjacent.port.0)];
+        let encap = Encap::new(&Outer {
+            from: port.local.mac,
+            to: mac,
+            source: port.address(),
+            destination: adjacent.address,
+            source_port: source_port(outgoing.header.session),
+            destination_port: self.overlay_port,
+            mtu: port.mtu,
+        });
+        let frame = match &outgoing.packet {
+            Some(payload) => {
+                let head = packet_header(&self.pools.headers, &encap, header, payload)?;
+                port.join(head, payload, &self.pools.packets)?
+            }
+            None => {
+                let body = &outgoing.body[..outgoing.body_len];
+                let fits = OUTER_LEN + body.len()
+                    <= usize::from(self.pools.headers.data_room() - crate::HEADROOM);
+                let pool = if fits {
+                    &self.pools.headers
+                } else {
+                    &self.pools.packets
+                };
+                control_frame(pool, &encap, header, body)?.into()
+            }
+        };
+        port.send(frame)
+    }
+
+    /// Sends a frame that is ready: ARP or ICMP.
+    pub(super) fn send_bytes(&mut self, port: PortIndex, bytes: &[u8]) {
+        let port = &mut self.ports[usize::from(port.0)];
+        let frame = self
+            .pools
+            .headers
+            .copy(bytes)
+            .ok_or(DropReason::NoHeaderBuffer);
+        if let Err(reason) = frame.and_then(|frame| port.send(frame.into())) {
+            self.drops.count(reason);
+        }
+    }
+}
+
+impl Outgoing {
+    fn of(transmit: &Transmit<'_, SharedPayload>) -> Outgoing {
+        let mut outgoing = Outgoing {
+            to: transmit.to,
+            header: transmit.header,
+            body_len: 0,
+            body: [0; BODY_MAX],
+            packet: None,
+        };
+        match &transmit.body {
+            Body::Empty => {}
+            Body::Hello(hello) => outgoing.append(&hello.emit()),
+            Body::Ranges(ranges) => {
+                ranges
+                    .iter()
+                    .for_each(|&range| outgoing.append(&emit_range(range)));
+            }
+            Body::Packet(payload) => {
+                outgoing.header.timestamp = payload.meta().ingress_ns;
+                outgoing.packet = Some((*payload).clone());
+            }
+        }
+        outgoing
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.body_len + bytes.len();
+        self.body[self.body_len..end].copy_from_slice(bytes);
+        self.body_len = end;
+    }
+}
+
+/// The headers of a data or repair packet, in a buffer of their own.
+fn packet_header(
+    headers: &Pool,
+    encap: &Encap,
+    (header, ttl): (&Header, u8),
+    payload: &SharedPayload,
+) -> Result<Mbuf, DropReason> {
+    let inner = payload.headers(payload.meta().inner_header_len.into());
+    let mut mbuf = headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
+    let area = mbuf
+        .append(OUTER_LEN + inner.len())
+        .ok_or(DropReason::NoHeaderBuffer)?;
+    let inner = InnerBytes {
+        headers: inner,
+        payload: payload.data(),
+    };
+    encap.packet(area, ttl, header, inner)?;
+    Ok(mbuf)
+}
+
+/// A whole packet without a payload.
+fn control_frame(
+    pool: &Pool,
+    encap: &Encap,
+    (header, ttl): (&Header, u8),
+    body: &[u8],
+) -> Result<Mbuf, DropReason> {
+    let mut mbuf = pool.alloc().ok_or(DropReason::NoHeaderBuffer)?;
+    let area = mbuf
+        .append(OUTER_LEN + body.len())
+        .ok_or(DropReason::NoHeaderBuffer)?;
+    encap.control(area, ttl, header, body)?;
+    Ok(mbuf)
+}
