@@ -1,0 +1,7 @@
+//! The `treecast` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    control::main()
+}

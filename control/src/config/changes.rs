@@ -1,0 +1,171 @@
+//! What a new configuration changes in a running one.
+
+use dataplane::{Impairment, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
+use overlay::SessionId;
+use thiserror::Error;
+
+use super::Config;
+use super::check::hardware;
+
+#[cfg(test)]
+mod tests;
+
+/// What has to be done to a running node to make it match a new configuration.
+///
+/// In this order nothing refers to what is not there: removed sessions, neighbors added and updated, sessions updated and added,
+/// neighbors removed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Sessions that are not there any more, or that are another session under an old id.
+    pub sessions_removed: Vec<SessionId>,
+    /// New sessions, among them those that replace one of the same id.
+    pub sessions_added: Vec<SessionConfig>,
+    /// Sessions that go on with other settings, clients included.
+    pub sessions_updated: Vec<SessionConfig>,
+    /// Neighbors that are not there any more.
+    pub neighbors_removed: Vec<String>,
+    /// New neighbors.
+    pub neighbors_added: Vec<NeighborConfig>,
+    /// Neighbors of the same name with another address, port or rate.
+    pub neighbors_updated: Vec<NeighborConfig>,
+    /// Ports whose impairment is another, with the new one.
+    pub impairments: Vec<(String, Option<Impairment>)>,
+}
+
+/// The new configuration differs in what a running node can't change.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("only a restart changes {}", keys.join(", "))]
+pub struct NeedsRestart {
+    /// The keys that differ: `node.hello`, `port.up.mtu`.
+    pub keys: Vec<String>,
+}
+
+impl Changes {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Changes::default()
+    }
+}
+
+impl Config {
+    /// What to change in a node that runs this configuration to make it run `new`.
+    pub fn changes(&self, new: &Config) -> Result<Changes, NeedsRestart> {
+        let mut keys = node_keys(&self.node, &new.node);
+        keys.extend(differing(&[
+            ("api.socket", self.api.socket == new.api.socket),
+            ("api.listen", self.api.listen == new.api.listen),
+        ]));
+        keys.extend(port_keys(&self.node.ports, &new.node.ports));
+        if !keys.is_empty() {
+            return Err(NeedsRestart { keys });
+        }
+        let mut changes = Changes::default();
+        compare_sessions(&self.node.sessions, &new.node.sessions, &mut changes);
+        compare_neighbors(&self.node.neighbors, &new.node.neighbors, &mut changes);
+        let ports = self.node.ports.iter().zip(&new.node.ports);
+        changes.impairments = ports
+            .filter(|(old, new)| old.impairment != new.impairment)
+            .map(|(_, new)| (new.name.clone(), new.impairment.clone()))
+            .collect();
+        Ok(changes)
+    }
+}
+
+fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
+    differing(&[
+        ("node.name", old.name == new.name),
+        ("node.idle", old.idle == new.idle),
+        ("node.cpu", old.cpu == new.cpu),
+        ("node.hello", old.hello_interval == new.hello_interval),
+        ("node.detect_mult", old.detect_mult == new.detect_mult),
+        ("node.max_sessions", old.max_sessions == new.max_sessions),
+        ("node.tree_port", old.tree_port == new.tree_port),
+        ("node.overlay_port", old.overlay_port == new.overlay_port),
+        ("eal.hugepages", old.eal.hugepages == new.eal.hugepages),
+        ("eal.args", old.eal.args == new.eal.args),
+        ("memory.packets", old.pool_packets == new.pool_packets),
+        (
+            "memory.spare_packets",
+            old.spare_packets == new.spare_packets,
+        ),
+    ])
+}
+
+fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
+    let names = |ports: &[PortConfig]| -> Vec<String> {
+        ports.iter().map(|port| port.name.clone()).collect()
+    };
+    if names(old) != names(new) {
+        return vec!["port (added, removed or in another order)".to_owned()];
+    }
+    let mut keys = Vec::new();
+    for (old, new) in old.iter().zip(new) {
+        let address = (old.address, old.prefix_len) == (new.address, new.prefix_len);
+        // The MTU is part of some devices' strings: then it alone is what changed.
+        let device = hardware(&old.device) == hardware(&new.device)
+            && (old.device == new.device || old.mtu != new.mtu);
+        let changed = differing(&[
+            ("device", device),
+            ("address", address),
+            ("gateway", old.gateway == new.gateway),
+            ("mtu", old.mtu == new.mtu),
+        ]);
+        keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
+    }
+    keys
+}
+
+fn differing(keys: &[(&str, bool)]) -> Vec<String> {
+    let differing = keys.iter().filter(|(_, same)| !same);
+    differing.map(|(key, _)| (*key).to_owned()).collect()
+}
+
+fn compare_sessions(old: &[SessionConfig], new: &[SessionConfig], changes: &mut Changes) {
+    for session in old {
+        if !new
+            .iter()
+            .any(|new| new.id == session.id && continues(session, new))
+        {
+            changes.sessions_removed.push(session.id);
+        }
+    }
+    for session in new {
+        match old.iter().find(|old| old.id == session.id) {
+            Some(old) if old == session => {}
+            Some(old) if continues(old, session) => changes.sessions_updated.push(session.clone()),
+            _ => changes.sessions_added.push(session.clone()),
+        }
+    }
+}
+
+/// Whether `new` is `old` with other settings. Another tree, another flow, another role, or a window that must grow or
+/// is paced otherwise make it another session, which starts afresh.
+fn continues(old: &SessionConfig, new: &SessionConfig) -> bool {
+    let fixed = |of: &SessionConfig| {
+        let is_ingress = of.upstream.is_empty();
+        (
+            of.group,
+            of.source,
+            of.ttl,
+            of.flow,
+            of.max_rate_pps,
+            is_ingress,
+        )
+    };
+    fixed(old) == fixed(new) && dataplane::held_max(new) <= dataplane::held_max(old)
+}
+
+fn compare_neighbors(old: &[NeighborConfig], new: &[NeighborConfig], changes: &mut Changes) {
+    let gone = old
+        .iter()
+        .filter(|old| !new.iter().any(|new| new.name == old.name));
+    changes.neighbors_removed = gone.map(|neighbor| neighbor.name.clone()).collect();
+    for neighbor in new {
+        match old.iter().find(|old| old.name == neighbor.name) {
+            None => changes.neighbors_added.push(neighbor.clone()),
+            Some(old) if old != neighbor => changes.neighbors_updated.push(neighbor.clone()),
+            Some(_) => {}
+        }
+    }
+}

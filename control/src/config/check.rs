@@ -1,0 +1,100 @@
+//! What a node's values have to hold together, over and above each being legal by itself.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use dataplane::{NodeConfig, PortConfig};
+
+use super::findings::{Fault, Findings};
+use super::quantity::print_duration;
+
+mod memory;
+mod network;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub(super) use network::hardware;
+
+/// Checks a whole node.
+pub(super) fn check(node: &NodeConfig, findings: &mut Findings) {
+    check_node(node, findings);
+    network::check_ports(node, findings);
+    network::check_neighbors(node, findings);
+    session::check_sessions(node, findings);
+    memory::check_pool(node, findings);
+}
+
+fn check_node(node: &NodeConfig, findings: &mut Findings) {
+    if node.tree_port == node.overlay_port {
+        let fault = Fault::new("the tree and the overlay can't share a UDP port");
+        let places = [
+            ("node.overlay_port", "the overlay"),
+            ("node.tree_port", "the tree"),
+        ];
+        findings.error(&places, fault);
+    }
+    // A minute: beyond it a dead neighbor outlasts every retention.
+    let detect = node.hello_interval * u32::from(node.detect_mult);
+    if detect > Duration::from_secs(60) {
+        let message = format!(
+            "a dead neighbor would be noticed after {} (hello times detect_mult)",
+            print_duration(detect)
+        );
+        findings.error(
+            &[("node.detect_mult", ""), ("node.hello", "")],
+            Fault::new(message).hint("keep the product within 60s"),
+        );
+    }
+    if node.detect_mult == 1 {
+        let fault = Fault::new("with detect_mult 1 a single lost hello takes a neighbor down");
+        findings.warning(&[("node.detect_mult", "")], fault.hint("3 is usual"));
+    }
+    if node.max_sessions < node.sessions.len() {
+        let message = format!(
+            "max_sessions is {}, but there are {} sessions",
+            node.max_sessions,
+            node.sessions.len()
+        );
+        findings.error(&[("node.max_sessions", "")], Fault::new(message));
+    }
+}
+
+/// Reports every value that has been there before; each comes with the path where it stands.
+fn check_unique<T: Hash + Eq>(
+    items: impl Iterator<Item = (String, T)>,
+    findings: &mut Findings,
+    message: impl Fn(&T) -> String,
+) {
+    let mut seen: HashMap<T, String> = HashMap::new();
+    for (path, value) in items {
+        match seen.get(&value) {
+            Some(first) => {
+                let fault = Fault::new(message(&value));
+                findings.error(&[(&path, "again"), (first, "first here")], fault);
+            }
+            None if findings.is_broken(&path) => {}
+            None => {
+                seen.insert(value, path);
+            }
+        }
+    }
+}
+
+/// Whether the address is on link on the port.
+fn is_on_link(port: &PortConfig, address: std::net::Ipv4Addr) -> bool {
+    (u32::from(port.address) ^ u32::from(address)) & mask(port.prefix_len) == 0
+}
+
+/// The port's subnet, as `10.0.1.0/30`.
+fn subnet(port: &PortConfig) -> String {
+    let base = u32::from(port.address) & mask(port.prefix_len);
+    format!("{}/{}", std::net::Ipv4Addr::from(base), port.prefix_len)
+}
+
+fn mask(prefix_len: u8) -> u32 {
+    u32::MAX
+        .checked_shl(32 - u32::from(prefix_len))
+        .unwrap_or_default()
+}

@@ -1,0 +1,323 @@
+//! What an operator reads for each way in which values don't go together.
+
+use crate::config::parse;
+use crate::config::tests::FULL;
+
+/// What is said about the full file after one edit.
+fn said(from: &str, to: &str) -> Vec<String> {
+    assert!(FULL.contains(from), "{from}");
+    match parse("x", &FULL.replacen(from, to, 1)) {
+        Ok(config) => config.warnings,
+        Err(errors) => errors.lines(),
+    }
+}
+
+#[track_caller]
+fn expect(from: &str, to: &str, message: &str) {
+    let said = said(from, to);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains(message), "{said:#?}");
+}
+
+#[test]
+fn names_and_ids_are_used_once() {
+    let twice = said(
+        "name = \"down\"
+device",
+        "name = \"up\"
+device",
+    );
+    assert!(twice[0].contains("two ports are named `up`"), "{twice:#?}");
+    let twice = said("name = \"lh1\"", "name = \"ing\"");
+    assert!(
+        twice[0].contains("two neighbors are named `ing`"),
+        "{twice:#?}"
+    );
+    expect("id = 2", "id = 1", "two sessions have the id 1");
+    expect("\"tv2\"", "\"tv1\"", "two sessions are named `tv1`");
+    let client = "[[session.client]]\nname = \"c1\"\naddress = \"10.9.1.2:5004\"\n";
+    let other = |name: &str, address: &str| {
+        format!("{client}[[session.client]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+    };
+    expect(
+        client,
+        &other("c1", "10.9.1.3:5004"),
+        "two clients of session `tv1` are named `c1`",
+    );
+    expect(
+        client,
+        &other("c2", "10.9.1.2:5004"),
+        "two clients of session `tv1` have the address 10.9.1.2:5004",
+    );
+}
+
+#[test]
+fn references_lead_somewhere() {
+    expect(
+        "port = \"down\"",
+        "port = \"dwon\"",
+        "there is no port `dwon` (did you mean `down`?)",
+    );
+    expect(
+        "downstream = [\"lh1\"]\ndelivery",
+        "downstream = [\"lh2\"]\ndelivery",
+        "there is no neighbor `lh2` (did you mean `lh1`?)",
+    );
+}
+
+#[test]
+fn a_neighbor_is_on_link_on_its_port() {
+    expect(
+        "address = \"10.0.2.2\"",
+        "address = \"10.0.3.2\"",
+        "neighbor `lh1` is not on link: 10.0.3.2 is not in 10.0.2.0/24, the subnet of port `down`",
+    );
+    expect(
+        "port = \"down\"",
+        "port = \"up\"",
+        "(it is on link on port `down`)",
+    );
+    expect(
+        "address = \"10.0.2.2\"",
+        "address = \"10.0.2.1\"",
+        "neighbor `lh1` has this node's own address",
+    );
+    expect(
+        "address = \"10.0.2.2\"",
+        "address = \"10.0.2.255\"",
+        "10.0.2.255 is not the address of a host",
+    );
+    expect(
+        "address = \"10.0.2.2\"\nport = \"down\"",
+        "address = \"10.0.1.1\"\nport = \"up\"",
+        "two neighbors have the address 10.0.1.1",
+    );
+}
+
+#[test]
+fn a_group_is_multicast_and_not_of_the_link() {
+    expect(
+        "239.1.0.1",
+        "10.1.0.1",
+        "10.1.0.1 is not a multicast address",
+    );
+    expect(
+        "239.1.0.1",
+        "224.0.0.5",
+        "224.0.0.5 is reserved for the link's own control traffic",
+    );
+    let same_tree = said(
+        "\"239.1.0.2\"\nsource = \"10.0.1.2\"",
+        "\"239.1.0.1\"\nsource = \"10.0.1.1\"",
+    );
+    assert!(
+        same_tree
+            .iter()
+            .any(|l| l.contains("two sessions have the same tree (10.0.1.1, 239.1.0.1)")),
+        "{same_tree:#?}"
+    );
+    expect(
+        "source = \"10.0.1.1\"\nttl",
+        "source = \"239.0.0.1\"\nttl",
+        "239.0.0.1 is not the address of a host",
+    );
+    expect(
+        "source = \"10.0.1.2\"",
+        "source = \"10.0.1.9\"",
+        "10.0.1.9 is not an address of this node",
+    );
+}
+
+#[test]
+fn session_id_zero_is_out_of_range() {
+    expect(
+        "id = 1",
+        "id = 0",
+        "`0` is out of range (from 1 to 4294967295)",
+    );
+}
+
+#[test]
+fn a_session_is_matched_at_its_ingress_and_comes_from_upstream_elsewhere() {
+    expect(
+        "upstream = [\"ing\"]",
+        "upstream = [\"ing\"]\nmatch = { destination = \"198.51.100.2:5004\" }",
+        "session `tv1` has both `match` and `upstream`",
+    );
+    let neither = said("upstream = [\"ing\"]\n", "");
+    assert!(
+        neither
+            .iter()
+            .any(|l| l.contains("session `tv1` has neither `upstream` nor `match`")),
+        "{neither:#?}"
+    );
+    expect(
+        "downstream = [\"lh1\"]\ndelivery",
+        "downstream = [\"lh1\", \"ing\"]\ndelivery",
+        "neighbor `ing` is in this session's tree twice",
+    );
+}
+
+#[test]
+fn a_flow_belongs_to_one_session() {
+    let third =
+        "[[session]]\nid = 3\nname = \"tv3\"\ngroup = \"239.1.0.3\"\nsource = \"10.0.1.2\"\n";
+    let flow = "match = { destination = \"198.51.100.1:5004\", source = \"10.0.2.9\" }\n";
+    let again = format!("{third}{flow}[[session]]\nid = 1");
+    expect(
+        "[[session]]\nid = 1",
+        &again,
+        "sessions `tv3` and `tv2` match the same packets",
+    );
+    expect(
+        "destination = \"198.51.100.1",
+        "destination = \"239.51.100.1",
+        "239.51.100.1 is not a unicast address",
+    );
+}
+
+#[test]
+fn at_most_64_downstream_neighbors() {
+    let names: Vec<_> = (0..65).map(|i| format!("\"n{i}\"")).collect();
+    let list = format!("downstream = [{}]\ndelivery", names.join(", "));
+    let said = said("downstream = [\"lh1\"]\ndelivery", &list);
+    assert!(
+        said.iter()
+            .any(|l| l.contains("65 downstream neighbors are too many: 64 at most")),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn ports_are_sane() {
+    expect(
+        "10.0.2.1/24",
+        "10.0.2.0/24",
+        "10.0.2.0 is the first or last address of 10.0.2.0/24",
+    );
+    let one_subnet = said("10.0.2.1/24", "10.0.2.1/16");
+    assert!(
+        one_subnet[0].contains("ports `up` and `down` are in one subnet, 10.0.0.0/16"),
+        "{one_subnet:#?}"
+    );
+    let loopback = said("10.0.2.1/24", "127.0.0.1/8");
+    assert!(
+        loopback[0].contains("127.0.0.1 is not the address of a host"),
+        "{loopback:#?}"
+    );
+    expect(
+        "\"pci:8a:00.0\"",
+        "\"af_packet:eth1\"",
+        "two ports share one device",
+    );
+    expect(
+        "gateway = \"10.0.1.1\"",
+        "gateway = \"10.0.1.9\"",
+        "the gateway 10.0.1.9 is not in 10.0.1.0/30",
+    );
+    expect(
+        "gateway = \"10.0.1.1\"",
+        "gateway = \"10.0.1.2\"",
+        "the gateway is the port's own address",
+    );
+    expect(
+        "mtu = 1600",
+        "mtu = 627",
+        "an MTU of 627 leaves 575 bytes for the inner packet",
+    );
+    assert!(said("mtu = 1600", "mtu = 628").is_empty());
+}
+
+#[test]
+fn a_node_needs_a_port() {
+    let lines = parse("x", "[node]\nname = \"n\"\n").unwrap_err().lines();
+    assert_eq!(lines, ["port: there is no port (add a [[port]])"]);
+}
+
+#[test]
+fn clients_can_be_reached() {
+    expect(
+        "gateway = \"10.0.1.1\"\n",
+        "",
+        "client `c1` can't be reached: 10.9.1.2 is on no port's subnet",
+    );
+    expect(
+        "10.9.1.2:5004",
+        "10.0.2.1:5004",
+        "client `c1` has this node's own address",
+    );
+    expect(
+        "10.9.1.2:5004",
+        "239.9.1.2:5004",
+        "239.9.1.2 is not the address of a host",
+    );
+    expect(
+        "10.9.1.2:5004",
+        "10.9.1.2:0",
+        "`10.9.1.2:0` is not an IPv4 address and UDP port",
+    );
+}
+
+#[test]
+fn times_go_together() {
+    expect(
+        "deadline = \"1500ms\"",
+        "deadline = \"4s\"",
+        "a gap may wait 4s, but packets are kept for 3s only",
+    );
+    expect(
+        "reorder_delay = \"50us\"",
+        "reorder_delay = \"1500ms\"",
+        "`1500ms` is out of range (from 0ns to 1s)",
+    );
+    expect(
+        "deadline = \"1500ms\"\nretention = \"3s\"\nreorder_delay = \"50us\"",
+        "deadline = \"5ms\"\nreorder_delay = \"5ms\"",
+        "gaps would be given up (after 5ms) before they are asked for (after 5ms)",
+    );
+    expect(
+        "hello = \"20ms\"\ndetect_mult = 4",
+        "hello = \"1s\"\ndetect_mult = 200",
+        "a dead neighbor would be noticed after 200s",
+    );
+    expect(
+        "detect_mult = 4",
+        "detect_mult = 1",
+        "a single lost hello takes a neighbor down",
+    );
+    expect(
+        "detect_mult = 4",
+        "detect_mult = 0",
+        "`0` is out of range (from 1 to 255)",
+    );
+}
+
+#[test]
+fn the_udp_ports_differ() {
+    expect(
+        "tree_port = 7461",
+        "tree_port = 7462",
+        "the tree and the overlay can't share a UDP port",
+    );
+}
+
+#[test]
+fn the_node_has_room_for_its_sessions() {
+    expect(
+        "max_sessions = 100",
+        "max_sessions = 1",
+        "max_sessions is 1, but there are 2 sessions",
+    );
+    // What the sessions retain alone: 3 s of 20 kpps and 2 s of 25 kpps.
+    let retained = 60_000 + 50_000;
+    let needed = dataplane::packets_needed(&parse("x", FULL).unwrap().node) - 1000;
+    assert!(needed > retained, "{needed}");
+    expect(
+        "packets = 200000",
+        "packets = 100000",
+        &format!(
+            "100000 packets are too few: ports and sessions (retention times max_rate) need {needed}"
+        ),
+    );
+    assert!(said("packets = 200000", &format!("packets = {needed}")).is_empty());
+}

@@ -1,0 +1,143 @@
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::netns::{Netns, VethEnd, connect};
+use super::state::{self, StateDir};
+use crate::probe;
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// Two namespaces with a veth pair between them.
+fn pair() -> (Netns, Netns) {
+    let (a, b) = (Netns::new("a").unwrap(), Netns::new("b").unwrap());
+    let end = |netns| VethEnd {
+        netns,
+        device: "eth0",
+    };
+    connect(end(&a), end(&b)).unwrap();
+    for (netns, address) in [(&a, A), (&b, B)] {
+        netns.configure("eth0", 1600, Some((address, 30))).unwrap();
+        netns.checksum_in_software("eth0").unwrap();
+    }
+    (a, b)
+}
+
+#[test]
+fn a_datagram_crosses_a_veth_pair() {
+    let (a, b) = pair();
+    b.route_by(A).unwrap();
+    let receiver = b
+        .run(|| std::net::UdpSocket::bind((B, 5000)))
+        .unwrap()
+        .unwrap();
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    a.run(|| std::net::UdpSocket::bind((A, 0))?.send_to(&[7; 1500], (B, 5000)))
+        .unwrap()
+        .unwrap();
+    let mut buffer = [0; 2000];
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 1500);
+}
+
+#[test]
+fn a_namespace_ends_with_its_last_handle() {
+    let (a, b) = pair();
+    let mut sleeper = Command::new("sleep");
+    sleeper.arg("1000").stdout(Stdio::null());
+    let mut child = a.spawn(sleeper).unwrap();
+    let link = format!("/proc/{}/ns/net", child.id());
+    let inside = std::fs::read_link(&link).unwrap();
+    assert_ne!(inside, std::fs::read_link("/proc/self/ns/net").unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let tid = a.tid();
+    drop((a, b));
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while std::path::Path::new(&format!("/proc/self/task/{tid}")).exists() {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+/// The arguments of a probe, as the command line gives them.
+fn args<T: clap::Args + clap::FromArgMatches>(line: &str) -> T {
+    let command = T::augment_args(clap::Command::new("probe").no_binary_name(true));
+    T::from_arg_matches(&command.get_matches_from(line.split_whitespace())).unwrap()
+}
+
+/// Whether a datagram to port 5004 of the other end is answered by "port unreachable".
+fn is_refused() -> bool {
+    let socket = std::net::UdpSocket::bind((A, 0)).unwrap();
+    socket.connect((B, 5004)).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    socket.send(&[]).is_err_and(|error| refused(&error))
+        || socket.recv(&mut [0]).is_err_and(|error| refused(&error))
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "it never came about");
+    }
+}
+
+#[test]
+fn a_stream_crosses_a_veth_pair_clean() {
+    let (a, b) = pair();
+    // Nobody listens yet: a refusal proves that link and ARP are there both ways.
+    a.run(|| wait_until(is_refused)).unwrap();
+    let receiver = std::thread::spawn(move || {
+        b.run(|| {
+            probe::receive(&args(
+                "--listen 10.0.0.2:5004 --expect 2000 --duration 20s --stream 9",
+            ))
+        })
+    });
+    let sent = a
+        .run(|| {
+            wait_until(|| !is_refused());
+            probe::stream(&args(
+                "--to 10.0.0.2:5004 --rate 20kpps --count 2000 --stream 9",
+            ))
+        })
+        .unwrap()
+        .unwrap();
+    assert_eq!(sent.sent, 2000);
+    let report = receiver.join().unwrap().unwrap().unwrap();
+    assert_eq!((report.received, report.missing), (2000, 0));
+    assert_eq!((report.duplicate, report.reordered), (0, 0));
+    assert!(report.latency_us.p50 < 1_000_000);
+}
+
+#[test]
+fn a_name_that_is_taken_gets_a_number() {
+    let root = tempfile::tempdir().unwrap();
+    let first = StateDir::claim(root.path(), "demo").unwrap();
+    let second = StateDir::claim(root.path(), "demo").unwrap();
+    assert_eq!((first.name(), second.name()), ("demo", "demo-2"));
+    assert_eq!(state::running(root.path()), ["demo", "demo-2"]);
+    assert_eq!(
+        state::pid(root.path(), "demo"),
+        Some(std::process::id().cast_signed())
+    );
+    drop(first);
+    assert!(!state::is_running(root.path(), "demo"));
+    assert_eq!(StateDir::claim(root.path(), "demo").unwrap().name(), "demo");
+}
+
+#[test]
+fn what_a_dead_lab_left_is_swept() {
+    let root = tempfile::tempdir().unwrap();
+    let alive = StateDir::claim(root.path(), "alive").unwrap();
+    let dead = root.path().join("dead");
+    std::fs::create_dir_all(dead.join("dpdk")).unwrap();
+    std::fs::write(dead.join("lock"), "").unwrap();
+    assert_eq!(state::sweep(root.path()), ["dead"]);
+    assert!(!dead.exists() && alive.path().exists());
+}

@@ -1,0 +1,14 @@
+//! treecast's control plane: config, node daemon, API, metrics, lab and the command line.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod lab;
+pub mod metrics;
+pub mod node;
+pub mod probe;
+pub mod show;
+
+pub use cli::main;

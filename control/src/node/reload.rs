@@ -1,0 +1,106 @@
+//! Reload: makes a running node match its file.
+
+use serde_json::{Value, json};
+
+use super::Node;
+use crate::api::ApiError;
+use crate::config::{self, Changes, Config, NeedsRestart};
+
+impl Node {
+    /// Reads the file again, makes the node match it, and says what was added, changed and removed.
+    ///
+    /// A file with errors, and one that asks for what only a restart can change, change nothing. If the dataplane refuses
+    /// one of the changes, those before it stay made.
+    pub(crate) fn reload(&self) -> Result<Value, ApiError> {
+        let mut running = self.running();
+        let reloaded = self.reload_into(&mut running);
+        match &reloaded {
+            Ok(done) => tracing::info!("{} reloaded: {done}", self.file.display()),
+            Err(error) => {
+                tracing::error!("{} not reloaded: {}", self.file.display(), error.message)
+            }
+        }
+        reloaded
+    }
+
+    fn reload_into(&self, running: &mut Config) -> Result<Value, ApiError> {
+        let new = config::load(&self.file)?;
+        for warning in &new.warnings {
+            tracing::warn!("{warning}");
+        }
+        let changes = running.changes(&new)?;
+        if !changes.neighbors_updated.is_empty() {
+            let updated = changes.neighbors_updated.iter();
+            let keys = updated.map(|neighbor| format!("neighbor.{}", neighbor.name));
+            return Err(NeedsRestart {
+                keys: keys.collect(),
+            }
+            .into());
+        }
+        let done = summary(&changes);
+        self.apply(running, changes)?;
+        // The same in content, and in the order of the file as well.
+        *running = new;
+        Ok(done)
+    }
+
+    /// Makes the changes, in an order in which nothing refers to what is not there.
+    fn apply(&self, running: &mut Config, changes: Changes) -> Result<(), ApiError> {
+        for id in changes.sessions_removed {
+            self.dataplane.remove_session(id)?;
+            running.node.sessions.retain(|session| session.id != id);
+        }
+        for neighbor in changes.neighbors_added {
+            self.dataplane.add_neighbor(neighbor.clone())?;
+            running.node.neighbors.push(neighbor);
+        }
+        for session in changes.sessions_updated {
+            self.dataplane.update_session(session.clone())?;
+            let mut sessions = running.node.sessions.iter_mut();
+            if let Some(old) = sessions.find(|old| old.id == session.id) {
+                *old = session;
+            }
+        }
+        for session in changes.sessions_added {
+            self.dataplane.add_session(session.clone())?;
+            running.node.sessions.push(session);
+        }
+        for name in changes.neighbors_removed {
+            self.dataplane.remove_neighbor(&name)?;
+            running.node.neighbors.retain(|old| old.name != name);
+        }
+        for (port, impairment) in changes.impairments {
+            self.impair(running, &port, impairment)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a reload did, as the API answers it.
+fn summary(changes: &Changes) -> Value {
+    let ids = |sessions: &[dataplane::SessionConfig]| -> Vec<u32> {
+        sessions.iter().map(|session| session.id.0).collect()
+    };
+    let removed = changes.sessions_removed.iter().map(|id| id.0);
+    let neighbors = changes.neighbors_added.iter().map(|added| &added.name);
+    let impaired = changes.impairments.iter().map(|(port, _)| port);
+    json!({
+        "sessions": {
+            "added": ids(&changes.sessions_added),
+            "changed": ids(&changes.sessions_updated),
+            "removed": removed.collect::<Vec<_>>(),
+        },
+        "neighbors": {
+            "added": neighbors.collect::<Vec<_>>(),
+            "removed": changes.neighbors_removed,
+        },
+        "ports": { "changed": impaired.collect::<Vec<_>>() },
+    })
+}
+
+impl From<NeedsRestart> for ApiError {
+    fn from(error: NeedsRestart) -> ApiError {
+        let keys = json!(error.keys);
+        ApiError::conflict(error).with("keys", keys)
+    }
+}
