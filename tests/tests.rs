@@ -1,0 +1,22 @@
+//! End to end.
+
+// All of it is tests, the functions that they share as well.
+#![allow(clippy::unwrap_used)]
+
+// What the tests stand on: a daemon on a ring, and labs.
+mod daemon;
+mod lab;
+
+// A stream through a lossy tree: what clients get, where repairs come from, what changes under way.
+mod changes;
+mod delivery;
+mod hops;
+mod programs;
+// Labs themselves: up, down, and nothing left.
+mod labs;
+
+// One node: its API and life, the sample files, and what it withstands.
+mod deploy;
+mod exhaustion;
+mod hostile;
+mod node;
