@@ -29,5 +29,7 @@ pub use latency::LatencyHistogram;
 pub use neighbor::{Neighbor, NeighborConfig, NeighborStats, StateReason};
 pub use node::{Body, Destination, Event, Node, NodeConfig, SessionIndex, Transmit};
 pub use seq::{Epoch, NeighborId, Seq, SeqRange, SessionId};
-pub use session::{CHILDREN_MAX, Order, Reject, Session, SessionConfig, SessionStats};
+pub use session::{
+    CHILDREN_MAX, NAK_RANGES_MAX, Order, Reject, Session, SessionConfig, SessionStats,
+};
 pub use time::Instant;

@@ -25,8 +25,8 @@ pub use answer::CHILDREN_MAX;
 pub use receive::Reject;
 pub(crate) use receive::neighbor;
 
-/// Ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
-pub(crate) const NAK_RANGES_MAX: usize = 96;
+/// Most ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
+pub const NAK_RANGES_MAX: usize = 96;
 /// How often packets that outlived the retention are looked for.
 const EVICT_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets given up per look, so that a full window can't hold up the loop.

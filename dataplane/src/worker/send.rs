@@ -1,7 +1,7 @@
 //! Sending: down the tree, and over the overlay to a neighbor.
 
-use overlay::wire::{Header, emit_range};
-use overlay::{Body, Destination, Instant, NeighborId, SessionIndex, Transmit};
+use overlay::wire::{Header, RANGE_LEN, emit_range};
+use overlay::{Body, Destination, Instant, NAK_RANGES_MAX, NeighborId, SessionIndex, Transmit};
 
 use super::{TRANSMIT_BUDGET, Worker};
 use crate::drops::DropReason;
@@ -12,7 +12,7 @@ use crate::payload::SharedPayload;
 use crate::pool::Pool;
 
 /// Body of the longest packet that the protocol sends without a payload: a NAK with all its ranges.
-const BODY_MAX: usize = 96 * overlay::wire::RANGE_LEN;
+const BODY_MAX: usize = NAK_RANGES_MAX * RANGE_LEN;
 
 /// A packet of the protocol, taken out of the node: header, body and, of a repair, the packet.
 struct Outgoing {
