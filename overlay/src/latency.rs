@@ -85,16 +85,6 @@ impl LatencyHistogram {
             .map(|index| self.buckets[index])
             .sum()
     }
-
-    /// Adds everything that `other` recorded.
-    pub fn merge(&mut self, other: &LatencyHistogram) {
-        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
-            *mine += theirs;
-        }
-        self.count += other.count;
-        self.sum_us = self.sum_us.saturating_add(other.sum_us);
-        self.max_us = self.max_us.max(other.max_us);
-    }
 }
 
 /// Values below `SUB_BUCKETS` have a bucket each; above, the octave and the three bits after the leading one name it.
