@@ -15,14 +15,11 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
-#include <rte_version.h>
 
 /* Buffers that each thread keeps at hand: a few bursts. */
 #define POOL_CACHE 256
 
 const char *tc_strerror(int code) { return rte_strerror(code < 0 ? -code : code); }
-
-const char *tc_version(void) { return rte_version(); }
 
 int tc_eal_init(int argc, char **argv) { return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0; }
 

@@ -61,7 +61,6 @@ struct tc_port_stats {
 };
 
 const char *tc_strerror(int code);
-const char *tc_version(void);
 
 int tc_eal_init(int argc, char **argv);
 void tc_eal_cleanup(void);

@@ -150,18 +150,6 @@ impl Eal {
         })
     }
 
-    /// DPDK's version, such as `DPDK 22.11.11`.
-    #[must_use]
-    pub fn version(&self) -> String {
-        // SAFETY: returns a static string.
-        let version = unsafe { dpdk_sys::tc_version() };
-        // SAFETY: it ends with a NUL.
-        unsafe { CStr::from_ptr(version) }
-            .to_string_lossy()
-            .into_owned()
-    }
-
-    /// Notes a pool, so that its memory stays as long as any of its buffers is in use.
     pub(crate) fn keep_pool(&self, pool: NonNull<dpdk_sys::rte_mempool>) {
         let pool = RawPool(pool);
         self.inner

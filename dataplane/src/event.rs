@@ -53,12 +53,4 @@ pub enum EventKind {
         /// Packets skipped.
         skipped: u64,
     },
-    /// A port's link changed.
-    #[error("port {name}: link {}", if *.up { "up" } else { "down" })]
-    Link {
-        /// Its name.
-        name: String,
-        /// Whether it is up now.
-        up: bool,
-    },
 }

@@ -26,13 +26,12 @@ impl EventLog {
     pub(super) fn record(&mut self, event: &Event) {
         let message = event.kind.to_string();
         match event.kind {
-            EventKind::NeighborDown { .. }
-            | EventKind::Resync { .. }
-            | EventKind::Link { up: false, .. } => tracing::warn!("{message}"),
+            EventKind::NeighborDown { .. } | EventKind::Resync { .. } => {
+                tracing::warn!("{message}")
+            }
             EventKind::NeighborUp { .. }
             | EventKind::ParentChanged { .. }
-            | EventKind::EpochChanged { .. }
-            | EventKind::Link { up: true, .. } => tracing::info!("{message}"),
+            | EventKind::EpochChanged { .. } => tracing::info!("{message}"),
         }
         if self.0.len() == CAPACITY {
             self.0.pop_front();
