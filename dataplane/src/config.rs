@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use overlay::SessionId;
+use overlay::{Fec, Mode, SessionId};
 
 /// A whole node, as [`crate::Dataplane::start`] takes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct NodeConfig {
     pub overlay_port: u16,
     /// How often hellos go to each neighbor.
     pub hello_interval: Duration,
+    /// How long a parent that came back must stay up before it is parent again.
+    pub hold_down: Duration,
     /// How many silent intervals mean that a neighbor is down.
     pub detect_mult: u8,
     /// The ports, in the order in which they are opened.
@@ -158,6 +160,20 @@ pub struct SessionConfig {
     /// Packets per second that windows and pools are sized for. Deliveries are paced: by this rate, and two more for each
     /// packet of the tree.
     pub max_rate_pps: u32,
+    /// Names of the neighbors that the second tree comes from; empty where there is none.
+    pub second_upstream: Vec<String>,
+    /// Names of the neighbors that get the second tree.
+    pub second_downstream: Vec<String>,
+    /// What fills gaps before anybody asks.
+    pub mode: Mode,
+    /// Parity packets down the tree; at all nodes of the session alike.
+    pub fec: Option<Fec>,
+    /// Children that must have asked for a packet before it goes down the tree once more; 0 for half of them.
+    pub subcast_threshold: u8,
+    /// How much history this node fetches and delivers when it joins.
+    pub catch_up: Duration,
+    /// Silence of the ingress after which all state of its stream goes.
+    pub idle_timeout: Duration,
     /// The clients served here.
     pub clients: Vec<ClientConfig>,
 }
@@ -191,4 +207,6 @@ pub struct ClientConfig {
     pub address: Ipv4Addr,
     /// UDP port they go to.
     pub port: u16,
+    /// How much history it gets when it is added.
+    pub catch_up: Duration,
 }

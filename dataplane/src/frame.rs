@@ -191,7 +191,8 @@ fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
             inner: parse_inner(datagram.frame, body)?,
         }),
         Kind::Heartbeat => Ok(Parsed::Heartbeat { header, channel }),
-        Kind::Repair | Kind::Nak | Kind::NakConfirm | Kind::Hello => Err(DropReason::KindMisplaced),
+        Kind::Repair | Kind::Parity => Err(DropReason::KindMisplaced),
+        Kind::Nak | Kind::NakConfirm | Kind::Hello | Kind::Copy => Err(DropReason::KindMisplaced),
     }
 }
 
@@ -216,7 +217,8 @@ fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
             Hello::parse(bytes).map_err(wire_reason)?;
         }
         Kind::Hello => {}
-        Kind::Data | Kind::Heartbeat => return Err(DropReason::KindMisplaced),
+        Kind::Copy => return Err(DropReason::KindMisplaced),
+        Kind::Data | Kind::Heartbeat | Kind::Parity => return Err(DropReason::KindMisplaced),
     }
     Ok(Parsed::Control {
         header,

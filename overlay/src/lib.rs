@@ -30,6 +30,7 @@ pub use neighbor::{Neighbor, NeighborConfig, NeighborStats, StateReason};
 pub use node::{Body, Destination, Event, Node, NodeConfig, SessionIndex, Transmit};
 pub use seq::{Epoch, NeighborId, Seq, SeqRange, SessionId};
 pub use session::{
-    CHILDREN_MAX, NAK_RANGES_MAX, Order, Reject, Session, SessionConfig, SessionStats,
+    CHILDREN_MAX, Fec, Mode, NAK_RANGES_MAX, Order, Reject, Session, SessionConfig, SessionStats,
+    Tree,
 };
 pub use time::Instant;

@@ -10,8 +10,8 @@ use hashbrown::HashMap;
 use crate::neighbor::{Neighbor, NeighborConfig, StateReason};
 use crate::session::{Reject, Session};
 use crate::timers::Timers;
-use crate::wire::{FLAG_GRAFT, Header, Hello, HelloState, Kind, NakRanges};
-use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, SessionId};
+use crate::wire::{FLAG_GRAFT, Header, Hello, HelloState, Kind, NakRanges, ParityHeader};
+use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, SessionId, Tree};
 
 /// Events kept for an owner that does not fetch them; the oldest go.
 const EVENTS_MAX: usize = 256;
@@ -23,6 +23,8 @@ pub struct NodeConfig {
     pub epoch: Epoch,
     /// How often grafts are renewed; the hellos' interval.
     pub hello_interval: Duration,
+    /// How long a parent that came back must stay up before it is parent again.
+    pub hold_down: Duration,
     /// Most neighbors at once.
     pub max_neighbors: usize,
     /// Most sessions at once.
@@ -49,8 +51,8 @@ pub struct Transmit<'a, P> {
 pub enum Destination {
     /// By the overlay to a neighbor.
     Neighbor(NeighborId),
-    /// Down the tree of a session.
-    Tree(SessionIndex),
+    /// Down one of the trees of a session.
+    Tree(SessionIndex, Tree),
 }
 
 /// What follows the header of a packet to send.
@@ -62,8 +64,10 @@ pub enum Body<'a, P> {
     Ranges(&'a [SeqRange]),
     /// A hello.
     Hello(Hello),
-    /// The packet of a repair.
+    /// The packet of a repair or a copy.
     Packet(&'a P),
+    /// Parity, to be made of the packets of its block, which the session holds: from the header's sequence on.
+    Parity(ParityHeader),
 }
 
 /// Something an operator would want to know.
@@ -77,6 +81,16 @@ pub enum Event {
     Epoch(SessionId, Epoch),
     /// A receiver followed a jump over this many packets.
     Skipped(SessionId, u64),
+    /// A session of mode `auto` begins (`true`) or ends to have copies sent.
+    Copying(SessionId, bool),
+    /// The ingress said that the stream has ended.
+    Ended(SessionId),
+    /// The ingress has been silent for so long that the session's state went.
+    Idle(SessionId),
+    /// A neighbor asks for more than its repair rate (`true`), or does no more.
+    Throttled(NeighborId, bool),
+    /// A neighbor has been throttled for so long that its NAKs are not answered for a while (`true`), or are again.
+    Ejected(NeighborId, bool),
 }
 
 /// A session and the queues it stands in.
@@ -396,7 +410,7 @@ impl<P> Node<P> {
                 body: Body::Packet(session.packet(seq)?),
             },
             Found::Heartbeat(header) => Transmit {
-                to: Destination::Tree(index),
+                to: Destination::Tree(index, Tree::First),
                 header,
                 body: Body::Empty,
             },

@@ -51,6 +51,74 @@ pub struct SessionConfig {
     pub reorder_delay: Duration,
     /// Packets per second that window and pace are sized for; at least 1.
     pub max_rate_pps: u32,
+    /// The neighbors that the second tree comes from, the first that is up; empty where there is none.
+    pub second_upstream: Vec<NeighborId>,
+    /// Children that get the second tree.
+    pub second_downstream: Vec<NeighborId>,
+    /// What fills gaps before anybody asks.
+    pub mode: Mode,
+    /// Parity packets down the tree; at all nodes of the session alike.
+    pub fec: Option<Fec>,
+    /// Children that must have asked for a packet before it goes down the tree once more; 0 for half of them.
+    pub subcast_threshold: u8,
+    /// How much history a node that joins fetches and delivers.
+    pub catch_up: Duration,
+    /// Silence of the ingress after which all state of its stream goes.
+    pub idle_timeout: Duration,
+}
+
+impl Default for SessionConfig {
+    /// A session 0 without neighbors; every time as ARCHITECTURE.md explains it.
+    fn default() -> SessionConfig {
+        SessionConfig {
+            id: SessionId(0),
+            upstream: Vec::new(),
+            downstream: Vec::new(),
+            delivery: None,
+            deadline: Duration::from_secs(1),
+            retention: Duration::from_secs(2),
+            reorder_delay: Duration::from_micros(100),
+            max_rate_pps: 25_000,
+            second_upstream: Vec::new(),
+            second_downstream: Vec::new(),
+            mode: Mode::Pull,
+            fec: None,
+            subcast_threshold: 0,
+            catch_up: Duration::ZERO,
+            idle_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What fills gaps before anybody asks. Asking (pull) is behind all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing: a gap is asked for.
+    #[default]
+    Pull,
+    /// Each packet comes once more over the overlay, from a backup where there is one.
+    Copy,
+    /// `Pull` while the tree loses little, `Copy` while it loses more.
+    Auto,
+}
+
+/// Forward error correction: `parity` packets after every `block` packets, any of which replace as many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fec {
+    /// Packets of a block, 1 to 128.
+    pub block: u8,
+    /// Parity packets of a block, 1 to 32.
+    pub parity: u8,
+}
+
+/// One of the trees that a session is sent on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// The one that every session has.
+    #[default]
+    First,
+    /// The one on other links, if there is one.
+    Second,
 }
 
 /// Whether delivery waits for gaps.
@@ -82,8 +150,14 @@ pub struct SessionStats {
     pub sent: u64,
     /// Packets that came by the tree.
     pub tree: u64,
-    /// Packets that came as repairs.
+    /// Packets that came otherwise first: as repairs or copies, or rebuilt from parity.
     pub repaired: u64,
+    /// Those of `repaired` that came as copies.
+    pub copied: u64,
+    /// Those of `repaired` that were rebuilt from parity.
+    pub rebuilt: u64,
+    /// Those of `tree` that the second tree brought first.
+    pub second_tree: u64,
     /// Packets given up.
     pub unrecovered: u64,
     /// Packets missing but not given up.
@@ -112,6 +186,26 @@ pub struct SessionStats {
     pub repairs_sent: u64,
     /// Repairs received, taken or not.
     pub repairs_received: u64,
+    /// Repairs sent down the tree, for several children at once.
+    pub subcasts_sent: u64,
+    /// NAK confirmations sent.
+    pub confirms_sent: u64,
+    /// NAK confirmations received.
+    pub confirms_received: u64,
+    /// Sequences asked for by a child while the answer was on its way.
+    pub naks_suppressed: u64,
+    /// Copies sent.
+    pub copies_sent: u64,
+    /// Copies received, taken or not.
+    pub copies_received: u64,
+    /// Parity packets received, used or not.
+    pub parity_received: u64,
+    /// Packets sent to clients that catch up.
+    pub caught_up: u64,
+    /// Packets of the asked history that were gone when a client's turn came.
+    pub catch_up_missed: u64,
+    /// Changes between pull and copy of mode `auto`.
+    pub mode_changes: u64,
     /// Time from the discovery of a gap to its repair.
     pub repair_latency: LatencyHistogram,
 }

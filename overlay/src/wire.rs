@@ -5,10 +5,13 @@
 //!  byte 1      flags
 //!  bytes 2-3   epoch
 //!  bytes 4-7   session
-//!  bytes 8-15  sequence (data, repair: of this packet; heartbeat: the lead; hello: of this hello)
-//!  bytes 16-23 timestamp (data, repair: ns of CLOCK_REALTIME at the ingress; hello: ns of the sender's clock)
+//!  bytes 8-15  sequence (data, repair, copy: of this packet; parity: of the first of its block; heartbeat: the lead;
+//!              hello: of this hello; NAK confirmation: 0)
+//!  bytes 16-23 timestamp (data, repair, copy: ns of CLOCK_REALTIME at the ingress; hello: ns of the sender's clock;
+//!              NAK confirmation: ns for which the sender need not be asked)
 //! ```
-//! All fields are big endian. Data and repair carry the inner IP packet after the header.
+//! All fields are big endian. Data, repair and copy carry the inner IP packet after the header, parity a
+//! [`ParityHeader`] and the coded bytes.
 
 use thiserror::Error;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
@@ -24,12 +27,27 @@ pub const HEADER_LEN: usize = size_of::<RawHeader>();
 pub const HELLO_LEN: usize = size_of::<RawHello>();
 /// Length of one range of a NAK, in bytes.
 pub const RANGE_LEN: usize = size_of::<RawRange>();
+/// Length of what stands before the coded bytes of a parity packet.
+pub const PARITY_HEADER_LEN: usize = size_of::<RawParity>();
+/// Most packets of a block.
+pub const FEC_BLOCK_MAX: u8 = 128;
+/// Most parity packets of a block.
+pub const FEC_PARITY_MAX: u8 = 32;
 /// UDP destination port of the tree.
 pub const TREE_PORT: u16 = 7451;
 /// UDP destination port of the overlay.
 pub const OVERLAY_PORT: u16 = 7452;
 /// In a hello with a session: "send me this session's tree", kept alive by every further one.
 pub const FLAG_GRAFT: u8 = 0x01;
+/// In a hello with a session: "send me copies of this session", from `sequence` on, kept alive by every further one.
+pub const FLAG_COPY: u8 = 0x02;
+/// In a packet of the tree: it goes down the second tree.
+pub const FLAG_SECOND: u8 = 0x04;
+/// In a heartbeat: the lead is the last packet of the epoch.
+pub const FLAG_END: u8 = 0x08;
+/// In a hello with a session: "how much of the last `timestamp` nanoseconds is there?". In a NAK confirmation: the
+/// answer, one range.
+pub const FLAG_HISTORY: u8 = 0x10;
 
 /// What a treecast packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +62,12 @@ pub enum Kind {
     NakConfirm = 4,
     /// The lead of a session whose source pauses (SPM).
     Heartbeat = 5,
-    /// Liveness of an overlay adjacency (RFC 5880 in spirit); with a session, a graft.
+    /// Liveness of an overlay adjacency (RFC 5880 in spirit); with a session, a request that it keeps alive.
     Hello = 6,
+    /// An inner packet once more, over the overlay.
+    Copy = 7,
+    /// What a block of packets sums up to: rebuilds one of them.
+    Parity = 8,
 }
 
 /// Why bytes are not a treecast packet.
@@ -110,6 +132,8 @@ impl Header {
             4 => Kind::NakConfirm,
             5 => Kind::Heartbeat,
             6 => Kind::Hello,
+            7 => Kind::Copy,
+            8 => Kind::Parity,
             _ => return Err(WireError::Type),
         };
         let header = Header {
@@ -120,7 +144,7 @@ impl Header {
             sequence: Seq(raw.sequence.get()),
             timestamp: raw.timestamp.get(),
         };
-        let numbered = matches!(kind, Kind::Data | Kind::Repair);
+        let numbered = matches!(kind, Kind::Data | Kind::Repair | Kind::Copy | Kind::Parity);
         let impossible = header.sequence > Seq::MAX || (numbered && header.sequence.0 == 0);
         if kind != Kind::Hello && (header.session.0 == 0 || impossible) {
             return Err(WireError::Field);
@@ -193,6 +217,59 @@ pub fn emit_range(range: SeqRange) -> [u8; RANGE_LEN] {
         first: U64::new(range.first().0),
         count: U32::new(range.count())
     })
+}
+
+/// What a parity packet is made of: the start of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParityHeader {
+    /// Packets of the block, from the header's sequence on; 1 to 128.
+    pub count: u8,
+    /// Parity packets of the block; 1 to 32.
+    pub parity: u8,
+    /// Which of them this one is, from 0.
+    pub index: u8,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawParity {
+    count: u8,
+    parity: u8,
+    index: u8,
+    reserved: u8,
+}
+
+impl ParityHeader {
+    /// Reads the start of a parity packet's body and returns it with the coded bytes.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] or [`WireError::Field`].
+    pub fn parse(body: &[u8]) -> Result<(ParityHeader, &[u8]), WireError> {
+        let (raw, coded) = RawParity::ref_from_prefix(body).map_err(|_| WireError::Truncated)?;
+        let possible = (1..=FEC_BLOCK_MAX).contains(&raw.count)
+            && (1..=FEC_PARITY_MAX).contains(&raw.parity)
+            && raw.index < raw.parity;
+        if !possible {
+            return Err(WireError::Field);
+        }
+        let header = ParityHeader {
+            count: raw.count,
+            parity: raw.parity,
+            index: raw.index,
+        };
+        Ok((header, coded))
+    }
+
+    /// Its 4 bytes.
+    #[must_use]
+    pub fn emit(&self) -> [u8; PARITY_HEADER_LEN] {
+        zerocopy::transmute!(RawParity {
+            count: self.count,
+            parity: self.parity,
+            index: self.index,
+            reserved: 0,
+        })
+    }
 }
 
 /// What the sender of a hello believes of the adjacency (RFC 5880 §6.2).

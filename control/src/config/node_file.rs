@@ -60,6 +60,7 @@ fn node(table: &mut Table<'_>) -> NodeConfig {
         idle: table.or("idle", Idle::Spin, idle),
         cpu: table.optional("cpu", field::integer(0..=1023)),
         hello_interval: table.or("hello", HELLO, field::duration(MILLISECOND..=MINUTE)),
+        hold_down: Duration::from_secs(1),
         detect_mult: table.or("detect_mult", DETECT_MULT, field::integer(1..=255)),
         max_sessions: table.or("max_sessions", MAX_SESSIONS, field::integer(1..=65_536)),
         tree_port: table.or("tree_port", TREE_PORT, field::integer(1..=65_535)),
@@ -199,6 +200,13 @@ pub(super) fn session(table: &mut Table<'_>) -> SessionConfig {
             MAX_RATE_PPS,
             field::packet_rate(1..=RATE_LIMIT_PPS),
         ),
+        second_upstream: Vec::new(),
+        second_downstream: Vec::new(),
+        mode: overlay::Mode::Pull,
+        fec: None,
+        subcast_threshold: 0,
+        catch_up: Duration::ZERO,
+        idle_timeout: 10 * MINUTE,
         clients: table.each("client", |table, _| client(table)),
     }
 }
@@ -230,5 +238,6 @@ pub(super) fn client(table: &mut Table<'_>) -> ClientConfig {
             .unwrap_or_default(),
         address: *address.ip(),
         port: address.port(),
+        catch_up: Duration::ZERO,
     }
 }

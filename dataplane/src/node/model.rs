@@ -364,6 +364,11 @@ impl Model {
                 epoch: epoch.0,
             },
             overlay::Event::Skipped(session, skipped) => EventKind::Resync { session, skipped },
+            overlay::Event::Copying(..)
+            | overlay::Event::Ended(_)
+            | overlay::Event::Idle(_)
+            | overlay::Event::Throttled(..)
+            | overlay::Event::Ejected(..) => return None,
         })
     }
 }

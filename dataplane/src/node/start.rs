@@ -103,6 +103,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
     let node = overlay::NodeConfig {
         epoch: epoch_now(),
         hello_interval: config.hello_interval,
+        hold_down: config.hold_down,
         max_neighbors: NEIGHBORS_MAX.min(config.neighbors.len() + config.max_sessions),
         max_sessions: config.max_sessions,
     };

@@ -259,7 +259,12 @@ impl Worker {
                 self.node.handle_hello(now, from, header, &hello)?;
             }
             // Nobody sends confirmations yet; data and heartbeats never come here.
-            Kind::NakConfirm | Kind::Data | Kind::Repair | Kind::Heartbeat => {
+            Kind::NakConfirm
+            | Kind::Data
+            | Kind::Repair
+            | Kind::Heartbeat
+            | Kind::Copy
+            | Kind::Parity => {
                 return Err(DropReason::KindMisplaced);
             }
         }

@@ -81,6 +81,13 @@ impl SessionConfig {
             retention: self.retention,
             reorder_delay: self.reorder_delay,
             max_rate_pps: self.max_rate_pps,
+            second_upstream: ids(&self.second_upstream),
+            second_downstream: ids(&self.second_downstream),
+            mode: self.mode,
+            fec: self.fec,
+            subcast_threshold: self.subcast_threshold,
+            catch_up: self.catch_up,
+            idle_timeout: self.idle_timeout,
         }
     }
 }
@@ -195,6 +202,13 @@ mod tests {
             retention: Duration::from_secs(2),
             reorder_delay: Duration::ZERO,
             max_rate_pps: 1000,
+            second_upstream: Vec::new(),
+            second_downstream: Vec::new(),
+            mode: overlay::Mode::Pull,
+            fec: None,
+            subcast_threshold: 0,
+            catch_up: Duration::ZERO,
+            idle_timeout: Duration::from_secs(600),
             clients: Vec::new(),
         };
         Route::new(&config, Vec::new(), &[], [7451, 7452])

@@ -39,7 +39,7 @@ impl Worker {
             };
             let sent = match outgoing.to {
                 Destination::Neighbor(to) => self.send_to(to, &outgoing),
-                Destination::Tree(index) => match self.route(index).map(|route| route.ttl) {
+                Destination::Tree(index, _) => match self.route(index).map(|route| route.ttl) {
                     Some(ttl) => self.announce_down(index, &outgoing.header, ttl),
                     None => Err(DropReason::SessionUnknown),
                 },
@@ -175,7 +175,7 @@ impl Outgoing {
             packet: None,
         };
         match &transmit.body {
-            Body::Empty => {}
+            Body::Empty | Body::Parity(_) => {}
             Body::Hello(hello) => outgoing.append(&hello.emit()),
             Body::Ranges(ranges) => {
                 ranges

@@ -35,6 +35,7 @@ impl Fuzz {
         let config = NodeConfig {
             epoch: Epoch(1),
             hello_interval: Duration::from_millis(10),
+            hold_down: Duration::ZERO,
             max_neighbors: 3,
             max_sessions: SESSIONS as usize,
         };
@@ -98,6 +99,7 @@ impl Fuzz {
             retention: self.millis(&[0, 10, 1000]),
             reorder_delay: self.millis(&[0, 1]),
             max_rate_pps: *self.pick(&[1, 1000, 2000]),
+            ..SessionConfig::default()
         }
     }
 

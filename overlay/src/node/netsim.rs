@@ -103,6 +103,7 @@ impl Net {
         let config = NodeConfig {
             epoch: Epoch(self.lives),
             hello_interval: HELLO,
+            hold_down: Duration::ZERO,
             max_neighbors: 64,
             max_sessions: 4,
         };
@@ -138,6 +139,7 @@ impl Net {
             retention: Duration::from_secs(3),
             reorder_delay: Duration::from_micros(100),
             max_rate_pps: 20_000,
+            ..SessionConfig::default()
         };
         let session = Box::new(Session::new(self.now, config, Epoch(self.lives)));
         let index = node.add_session(self.now, session).unwrap();
@@ -258,7 +260,7 @@ impl Net {
             let bytes = header.emit();
             let message = match transmit.body {
                 Body::Packet(&packet) => Message::Packet(bytes, packet),
-                Body::Empty => Message::Control(bytes, Vec::new()),
+                Body::Empty | Body::Parity(_) => Message::Control(bytes, Vec::new()),
                 Body::Hello(hello) => Message::Control(bytes, hello.emit().to_vec()),
                 Body::Ranges(ranges) => Message::Control(
                     bytes,
@@ -269,7 +271,7 @@ impl Net {
                 ),
             };
             match transmit.to {
-                Destination::Tree(_) => self.down_the_tree(me, &header, None),
+                Destination::Tree(..) => self.down_the_tree(me, &header, None),
                 Destination::Neighbor(id) => {
                     let to = self.routers[me].peers[usize::from(id.0)];
                     self.send(me, to, message);

@@ -20,6 +20,7 @@ fn config(delivery: Option<Order>) -> SessionConfig {
         retention: MS * 100,
         reorder_delay: Duration::ZERO,
         max_rate_pps: 1,
+        ..SessionConfig::default()
     }
 }
 
