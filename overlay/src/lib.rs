@@ -27,10 +27,10 @@ pub mod wire;
 pub use bucket::TokenBucket;
 pub use latency::LatencyHistogram;
 pub use neighbor::{Neighbor, NeighborConfig, NeighborStats, StateReason};
-pub use node::{Body, Destination, Event, Node, NodeConfig, SessionIndex, Transmit};
+pub use node::{Body, Destination, Event, Node, NodeConfig, Rebuild, SessionIndex, Transmit};
 pub use seq::{Epoch, NeighborId, Seq, SeqRange, SessionId};
 pub use session::{
-    CHILDREN_MAX, Fec, Mode, NAK_RANGES_MAX, Order, Reject, Session, SessionConfig, SessionStats,
-    Tree,
+    CHILDREN_MAX, CatchUp, Fec, Mode, NAK_RANGES_MAX, Order, Reject, Session, SessionConfig,
+    SessionStats, Tree,
 };
 pub use time::Instant;

@@ -25,6 +25,17 @@ const RTT_MAX: Duration = Duration::from_secs(10);
 /// Repairs that may leave to one neighbor back to back: within a receive ring of any device.
 const REPAIR_BURST: u64 = 128;
 
+/// NAKs that one neighbor may send back to back: one for each packet that a receive ring holds.
+const NAK_BURST: u64 = 1024;
+/// A budget that is found empty for this long makes a neighbor throttled: longer than any burst of repairs.
+const THROTTLED_AFTER: Duration = Duration::from_millis(100);
+/// A budget that is not found empty for this long ends that.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+/// Throttled for this long, a neighbor can't be helped: it is ejected.
+const EJECTED_AFTER: Duration = Duration::from_secs(10);
+/// How long an ejected neighbor is not answered.
+const EJECTED_FOR: Duration = Duration::from_secs(1);
+
 /// Detection times that a neighbor has at the start before it counts as silent: daemons start one after another.
 const START_PATIENCE: u32 = 10;
 
@@ -85,6 +96,31 @@ pub struct NeighborStats {
     pub repairs_sent: u64,
     /// Repairs had from it.
     pub repairs_received: u64,
+    /// Copies sent to it.
+    pub copies_sent: u64,
+    /// Copies had from it.
+    pub copies_received: u64,
+    /// How often it was throttled: its repair rate was too low for what it asked for.
+    pub throttles: u64,
+    /// How often it was ejected: throttled for so long that it was not answered for a while.
+    pub ejections: u64,
+}
+
+/// How a neighbor keeps to its repair rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conduct {
+    Throttled,
+    WithinRate,
+    Ejected,
+    Readmitted,
+}
+
+/// A repair budget that was found empty, with no pause since.
+#[derive(Clone, Copy, Debug)]
+struct Throttle {
+    since: Instant,
+    last: Instant,
+    told: bool,
 }
 
 /// What a neighbor last told of itself.
@@ -109,6 +145,9 @@ pub struct Neighbor {
     sequence: Seq,
     pub(crate) rtt: Rtt,
     pub(crate) repairs: TokenBucket,
+    naks: TokenBucket,
+    throttle: Option<Throttle>,
+    ejected_until: Option<Instant>,
     pub(crate) stats: NeighborStats,
 }
 
@@ -124,6 +163,10 @@ impl Neighbor {
             sequence: Seq(0),
             rtt: Rtt::default(),
             repairs: TokenBucket::with_burst(config.repair_rate_pps.into(), REPAIR_BURST),
+            // A NAK for each repair that it may have is more than it needs.
+            naks: TokenBucket::with_burst(config.repair_rate_pps.into(), NAK_BURST),
+            throttle: None,
+            ejected_until: None,
             stats: NeighborStats::default(),
         }
     }
@@ -143,6 +186,64 @@ impl Neighbor {
     /// Whether it is worth asking: it is up, or has not had the time to come up yet.
     pub(crate) fn may_serve(&self) -> bool {
         self.is_up() || self.reason == StateReason::Start
+    }
+
+    /// Whether it is up, and has been for `time`.
+    pub(crate) fn is_steady(&self, now: Instant, time: Duration) -> bool {
+        self.is_up() && self.since + time <= now
+    }
+
+    /// Whether it is throttled, and whether it is ejected.
+    #[must_use]
+    pub fn is_held_back(&self) -> (bool, bool) {
+        let throttled = self.throttle.is_some_and(|throttle| throttle.told);
+        (throttled, self.ejected_until.is_some())
+    }
+
+    /// Takes a packet of its repair budget; `false` if none is left.
+    pub(crate) fn take_repair(&mut self, now: Instant) -> bool {
+        let taken = self.repairs.take(now);
+        if !taken {
+            let throttle = self.throttle.get_or_insert(Throttle {
+                since: now,
+                last: now,
+                told: false,
+            });
+            throttle.last = now;
+        }
+        taken
+    }
+
+    /// Takes a NAK of its budget; `false` if none is left.
+    pub(crate) fn take_nak(&mut self, now: Instant) -> bool {
+        self.naks.take(now)
+    }
+
+    /// Judges how it keeps to its repair rate; `Some` if that has changed.
+    pub(crate) fn judge(&mut self, now: Instant) -> Option<Conduct> {
+        if self.ejected_until.is_some_and(|until| until <= now) {
+            self.ejected_until = None;
+            return Some(Conduct::Readmitted);
+        }
+        let throttle = self.throttle.as_mut()?;
+        let lasted = throttle.last.since(throttle.since);
+        if now.since(throttle.last) >= THROTTLED_PAUSE {
+            let told = throttle.told;
+            self.throttle = None;
+            return told.then_some(Conduct::WithinRate);
+        }
+        if lasted >= EJECTED_AFTER {
+            self.throttle = None;
+            self.ejected_until = Some(now + EJECTED_FOR);
+            self.stats.ejections += 1;
+            return Some(Conduct::Ejected);
+        }
+        if lasted >= THROTTLED_AFTER && !throttle.told {
+            throttle.told = true;
+            self.stats.throttles += 1;
+            return Some(Conduct::Throttled);
+        }
+        None
     }
 
     /// Its counters.

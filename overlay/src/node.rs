@@ -7,10 +7,12 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use crate::neighbor::{Neighbor, NeighborConfig, StateReason};
-use crate::session::{Reject, Session};
+use crate::neighbor::{Conduct, Neighbor, NeighborConfig, StateReason};
+use crate::session::{Answer, CatchUp, Reject, Request, Session};
 use crate::timers::Timers;
-use crate::wire::{FLAG_GRAFT, Header, Hello, HelloState, Kind, NakRanges, ParityHeader};
+use crate::wire::{
+    FLAG_COPY, FLAG_HISTORY, FLAG_SECOND, Header, Hello, HelloState, Kind, NakRanges, ParityHeader,
+};
 use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, SessionId, Tree};
 
 /// Events kept for an owner that does not fetch them; the oldest go.
@@ -93,6 +95,19 @@ pub enum Event {
     Ejected(NeighborId, bool),
 }
 
+/// A block that can be rebuilt: its missing packets from the others and its parity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebuild {
+    /// The session.
+    pub index: SessionIndex,
+    /// First sequence of the block.
+    pub first: Seq,
+    /// Packets of the block.
+    pub count: u8,
+    /// Parity packets made of it.
+    pub parity: u8,
+}
+
 /// A session and the queues it stands in.
 #[derive(Debug)]
 struct Entry<P> {
@@ -105,10 +120,13 @@ struct Entry<P> {
 
 /// What a session wants sent, before it is lent out.
 enum Found {
+    Confirm(Duration),
     Nak(NeighborId),
-    Repair(NeighborId, Seq),
+    Subcast(Seq),
+    Answer(Answer),
+    Parity(Seq, ParityHeader),
     Heartbeat(Header),
-    Graft(NeighborId),
+    Request(Request),
 }
 
 /// The protocol of a whole node.
@@ -122,6 +140,12 @@ pub struct Node<P> {
     by_id: HashMap<SessionId, SessionIndex>,
     sending: VecDeque<SessionIndex>,
     delivering: VecDeque<SessionIndex>,
+    /// Sessions with clients that catch up.
+    catching_up: VecDeque<SessionIndex>,
+    /// Sessions with blocks that may be rebuilt.
+    rebuilding: VecDeque<SessionIndex>,
+    /// What is still to be sent down the second tree as it went down the first.
+    again: Option<(SessionIndex, Header, Option<ParityHeader>)>,
     /// By place of the session.
     timers: Timers,
     events: VecDeque<Event>,
@@ -140,6 +164,9 @@ impl<P> Node<P> {
             by_id: HashMap::with_capacity(config.max_sessions),
             sending: VecDeque::with_capacity(config.max_sessions),
             delivering: VecDeque::with_capacity(config.max_sessions),
+            catching_up: VecDeque::with_capacity(config.max_sessions),
+            rebuilding: VecDeque::with_capacity(config.max_sessions),
+            again: None,
             timers: Timers::new(config.max_sessions),
             events: VecDeque::with_capacity(EVENTS_MAX),
         }
@@ -160,10 +187,13 @@ impl<P> Node<P> {
         Some(NeighborId(u16::try_from(place).ok()?))
     }
 
-    /// Removes an adjacency that no session refers to.
+    /// Removes an adjacency that no session's config names. What it was owed is forgotten.
     pub fn remove_neighbor(&mut self, id: NeighborId) {
         if let Some(neighbor) = self.neighbors.get_mut(usize::from(id.0)) {
             *neighbor = None;
+        }
+        for entry in self.entries.iter_mut().flatten() {
+            entry.session.forget_neighbor(id);
         }
     }
 
@@ -210,6 +240,9 @@ impl<P> Node<P> {
         self.timers.clear(index.0);
         self.sending.retain(|&queued| queued != index);
         self.delivering.retain(|&queued| queued != index);
+        self.catching_up.retain(|&queued| queued != index);
+        self.rebuilding.retain(|&queued| queued != index);
+        self.again = self.again.filter(|again| again.0 != index);
         Some(entry.session)
     }
 
@@ -234,8 +267,16 @@ impl<P> Node<P> {
         Some(&*self.entries.get(index.0)?.as_ref()?.session)
     }
 
+    /// Ends the stream of a session that begins here: it takes no more packets, and says so to all below.
+    pub fn end_session(&mut self, now: Instant, index: SessionIndex) {
+        if let Some(entry) = self.entry(index) {
+            entry.session.end(now);
+            self.touch(index);
+        }
+    }
+
     /// Numbers and keeps a packet of the source; the header is that of the data packet to send. `None`: this node is
-    /// not the session's ingress.
+    /// not the session's ingress, or has ended it.
     pub fn handle_source(
         &mut self,
         now: Instant,
@@ -251,7 +292,8 @@ impl<P> Node<P> {
         header
     }
 
-    /// Takes a packet of the tree. `Ok`: it is new, held, and to be sent on.
+    /// Takes a packet of a tree. `Ok`: it is held, and to be sent on down the tree that its flags name, for the first
+    /// time.
     ///
     /// # Errors
     /// Why the packet was dropped.
@@ -297,6 +339,79 @@ impl<P> Node<P> {
         })
     }
 
+    /// Takes a copy.
+    ///
+    /// # Errors
+    /// Why the packet was dropped.
+    pub fn handle_copy(
+        &mut self,
+        now: Instant,
+        from: NeighborId,
+        header: &Header,
+        packet: P,
+    ) -> Result<SessionIndex, Reject> {
+        if let Some(neighbor) = self.neighbor_mut(from) {
+            neighbor.stats.copies_received += 1;
+        }
+        self.with_session(header, |session, _| {
+            session.handle_copy(now, header, packet)
+        })
+    }
+
+    /// Takes a parity packet: `packet` is what follows its [`ParityHeader`]. `Ok`: it is to be sent on down the tree
+    /// that its flags name.
+    ///
+    /// # Errors
+    /// Why the packet was dropped.
+    pub fn handle_parity(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        parity: ParityHeader,
+        packet: P,
+    ) -> Result<SessionIndex, Reject> {
+        self.with_session(header, |session, _| {
+            session.handle_parity(now, header, parity, packet)
+        })
+    }
+
+    /// Takes a packet that was rebuilt of what [`Node::poll_rebuild`] had named.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_rebuilt(
+        &mut self,
+        now: Instant,
+        index: SessionIndex,
+        seq: Seq,
+        packet: P,
+    ) -> Result<(), Reject> {
+        let entry = self.entry(index).ok_or(Reject::SessionUnknown)?;
+        entry.session.handle_rebuilt(now, seq, packet)?;
+        self.touch(index);
+        Ok(())
+    }
+
+    /// Takes a NAK confirmation, of the tree or of the overlay.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_confirm(
+        &mut self,
+        now: Instant,
+        from: NeighborId,
+        header: &Header,
+        ranges: NakRanges<'_>,
+    ) -> Result<SessionIndex, Reject> {
+        self.with_session(header, |session, neighbors| {
+            if header.flags & FLAG_HISTORY != 0 {
+                return session.handle_history(now, header, from, ranges);
+            }
+            let rto = crate::session::neighbor(neighbors, from).map(|from| from.rtt.rto());
+            session.handle_confirm(now, header, (from, rto.unwrap_or_default()), ranges)
+        })
+    }
+
     /// Takes a NAK.
     ///
     /// # Errors
@@ -308,31 +423,39 @@ impl<P> Node<P> {
         header: &Header,
         ranges: NakRanges<'_>,
     ) -> Result<SessionIndex, Reject> {
-        if let Some(neighbor) = self.neighbor_mut(from) {
-            neighbor.stats.naks_received += 1;
+        let neighbor = self.neighbor_mut(from).ok_or(Reject::NotAChild)?;
+        neighbor.stats.naks_received += 1;
+        let rtt = neighbor.rtt();
+        if neighbor.is_held_back().1 {
+            return Err(Reject::Ejected);
+        }
+        if !neighbor.take_nak(now) {
+            return Err(Reject::NakOverBudget);
         }
         self.with_session(header, |session, _| {
             if session.epoch() != Some(header.epoch) {
                 return Err(Reject::EpochOld);
             }
-            session.handle_nak(now, from, ranges)
+            session.handle_nak(now, (from, rtt), ranges)
         })
     }
 
-    /// Takes a graft: a hello with a session.
+    /// Takes a request: a hello with a session, for its tree, for copies, or for news of its history.
     ///
     /// # Errors
     /// Why it was dropped.
-    pub fn handle_graft(
+    pub fn handle_request(
         &mut self,
         now: Instant,
         from: NeighborId,
         header: &Header,
     ) -> Result<SessionIndex, Reject> {
         self.with_session(header, |session, neighbors| {
-            let detection = crate::session::neighbor(neighbors, from).map(Neighbor::detection);
-            let until = now + detection.ok_or(Reject::NotAChild)?;
-            session.handle_graft(until, from)
+            let neighbor = crate::session::neighbor(neighbors, from).ok_or(Reject::NotAChild)?;
+            if header.flags & FLAG_COPY != 0 && neighbor.is_held_back().1 {
+                return Err(Reject::Ejected);
+            }
+            session.handle_request(now + neighbor.detection(), from, header)
         })
     }
 
@@ -386,44 +509,146 @@ impl<P> Node<P> {
                 body: Body::Hello(hello),
             });
         }
-        let (index, found) = self.find_transmit(now)?;
-        let epoch = self.config.epoch;
-        let session = &self.entries[index.0].as_ref()?.session;
-        let header = |kind, sequence| Header {
-            kind,
-            flags: 0,
-            epoch: session.epoch().unwrap_or_default(),
-            session: session.config().id,
-            sequence,
-            timestamp: 0,
-        };
-        let none = Seq(0);
-        Some(match found {
-            Found::Nak(to) => Transmit {
-                to: Destination::Neighbor(to),
-                header: header(Kind::Nak, none),
-                body: Body::Ranges(session.nak_ranges()),
-            },
-            Found::Repair(to, seq) => Transmit {
-                to: Destination::Neighbor(to),
-                header: header(Kind::Repair, seq),
-                body: Body::Packet(session.packet(seq)?),
-            },
-            Found::Heartbeat(header) => Transmit {
-                to: Destination::Tree(index, Tree::First),
+        if let Some((index, header, parity)) = self.again.take() {
+            return Some(Transmit {
+                to: Destination::Tree(index, Tree::Second),
                 header,
-                body: Body::Empty,
-            },
-            Found::Graft(to) => Transmit {
-                to: Destination::Neighbor(to),
-                header: Header {
-                    flags: FLAG_GRAFT,
+                body: parity.map_or(Body::Empty, Body::Parity),
+            });
+        }
+        let (index, found) = self.find_transmit(now)?;
+        self.repeat_on_second_tree(index, &found);
+        self.transmit_of(index, found)
+    }
+
+    /// What announces something to all goes down both trees.
+    fn repeat_on_second_tree(&mut self, index: SessionIndex, found: &Found) {
+        let Some(session) = self.session(index) else {
+            return;
+        };
+        if session.downstream(Tree::Second).next().is_none() {
+            return;
+        }
+        let (header, parity) = match *found {
+            Found::Heartbeat(header) => (header, None),
+            Found::Parity(first, parity) => (session.header(Kind::Parity, first), Some(parity)),
+            _ => return,
+        };
+        let flags = header.flags | FLAG_SECOND;
+        self.again = Some((index, Header { flags, ..header }, parity));
+    }
+
+    /// What a session wants sent, as a packet.
+    fn transmit_of(&self, index: SessionIndex, found: Found) -> Option<Transmit<'_, P>> {
+        let epoch = self.config.epoch;
+        let session = self.session(index)?;
+        let header = |kind, sequence| session.header(kind, sequence);
+        let tree = Destination::Tree(index, Tree::First);
+        let (to, header, body) = match found {
+            Found::Confirm(hold) => {
+                let timestamp = u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX);
+                let header = Header {
+                    timestamp,
+                    ..header(Kind::NakConfirm, Seq(0))
+                };
+                (tree, header, Body::Ranges(session.ranges()))
+            }
+            Found::Nak(to) => {
+                let body = Body::Ranges(session.ranges());
+                (Destination::Neighbor(to), header(Kind::Nak, Seq(0)), body)
+            }
+            Found::Subcast(seq) => {
+                let body = Body::Packet(session.packet(seq)?);
+                (tree, header(Kind::Repair, seq), body)
+            }
+            Found::Answer(Answer::Repair(to, seq)) => {
+                let body = Body::Packet(session.packet(seq)?);
+                (Destination::Neighbor(to), header(Kind::Repair, seq), body)
+            }
+            Found::Answer(Answer::Copy(to, seq)) => {
+                let body = Body::Packet(session.packet(seq)?);
+                (Destination::Neighbor(to), header(Kind::Copy, seq), body)
+            }
+            Found::Answer(Answer::History(to)) => {
+                let header = Header {
+                    flags: FLAG_HISTORY,
+                    ..header(Kind::NakConfirm, Seq(0))
+                };
+                let body = Body::Ranges(session.ranges());
+                (Destination::Neighbor(to), header, body)
+            }
+            Found::Parity(first, parity) => {
+                (tree, header(Kind::Parity, first), Body::Parity(parity))
+            }
+            Found::Heartbeat(header) => (tree, header, Body::Empty),
+            Found::Request(request) => {
+                let header = Header {
+                    flags: request.flags,
                     epoch,
-                    ..header(Kind::Hello, none)
-                },
-                body: Body::Empty,
-            },
-        })
+                    timestamp: request.timestamp,
+                    ..header(Kind::Hello, request.sequence)
+                };
+                (Destination::Neighbor(request.to), header, Body::Empty)
+            }
+        };
+        Some(Transmit { to, header, body })
+    }
+
+    /// Sends a client of a session what is here of the last `span`, before it is served with the others: see
+    /// [`Node::poll_catch_up`]. `client` is a number of the caller's choice.
+    pub fn catch_up(&mut self, now: Instant, index: SessionIndex, client: u64, span: Duration) {
+        if let Some(entry) = self.entry(index) {
+            entry.session.catch_up(now, client, span);
+            if !self.catching_up.contains(&index) {
+                self.catching_up.push_back(index);
+            }
+        }
+    }
+
+    /// Forgets a client that catches up.
+    pub fn end_catch_up(&mut self, index: SessionIndex, client: u64) {
+        if let Some(entry) = self.entry(index) {
+            entry.session.end_catch_up(client);
+        }
+    }
+
+    /// The next step of a client that catches up, sessions in turn.
+    pub fn poll_catch_up(&mut self, now: Instant) -> Option<(SessionIndex, u64, CatchUp)> {
+        for _ in 0..self.catching_up.len() {
+            let index = self.catching_up.pop_front()?;
+            let Some(entry) = self.entry(index) else {
+                continue;
+            };
+            let step = entry.session.poll_catch_up(now);
+            if entry.session.has_catch_ups() {
+                self.catching_up.push_back(index);
+            }
+            if let Some((client, step)) = step {
+                return Some((index, client, step));
+            }
+            self.arm(index);
+        }
+        None
+    }
+
+    /// The next block that can be rebuilt. The caller makes its missing packets and hands each to
+    /// [`Node::handle_rebuilt`]; where it can't, the block is asked for as any other gap.
+    pub fn poll_rebuild(&mut self) -> Option<Rebuild> {
+        while let Some(&index) = self.rebuilding.front() {
+            let polled = self
+                .entry(index)
+                .and_then(|entry| entry.session.poll_rebuild());
+            if let Some((first, header)) = polled {
+                return Some(Rebuild {
+                    index,
+                    first,
+                    count: header.count,
+                    parity: header.parity,
+                });
+            }
+            self.rebuilding.pop_front();
+        }
+        None
     }
 
     /// The next packet to deliver to the session's clients, sessions in turn.
@@ -487,7 +712,11 @@ impl<P> Node<P> {
             self.delivering.push_back(index);
         }
         let session = &mut entry.session;
+        if session.may_rebuild() && !self.rebuilding.contains(&index) {
+            self.rebuilding.push_back(index);
+        }
         let id = session.config().id;
+        let copying = session.is_copying();
         let Some((changes, epoch, parent)) = session.take_changes() else {
             return;
         };
@@ -499,6 +728,15 @@ impl<P> Node<P> {
         }
         if changes.skipped > 0 {
             self.push_event(Event::Skipped(id, changes.skipped));
+        }
+        if changes.copying {
+            self.push_event(Event::Copying(id, copying));
+        }
+        if changes.ended {
+            self.push_event(Event::Ended(id));
+        }
+        if changes.idle {
+            self.push_event(Event::Idle(id));
         }
     }
 
@@ -517,8 +755,7 @@ impl<P> Node<P> {
             let Some(entry) = self.entries[index.0].as_mut() else {
                 continue;
             };
-            let interval = self.config.hello_interval;
-            let found = find_in(&mut entry.session, now, &mut self.neighbors, interval);
+            let found = find_in(&mut entry.session, now, &mut self.neighbors, &self.config);
             if let Some(found) = found {
                 self.sending.push_back(index);
                 return Some((index, found));
@@ -561,7 +798,22 @@ impl<P> Node<P> {
                 self.choose_parents(now, id);
             }
             self.neighbor_changed(now, id, before);
+            self.judge_neighbor(now, id);
         }
+    }
+
+    fn judge_neighbor(&mut self, now: Instant, id: NeighborId) {
+        let conduct = self
+            .neighbor_mut(id)
+            .and_then(|neighbor| neighbor.judge(now));
+        let event = match conduct {
+            None => return,
+            Some(Conduct::Throttled) => Event::Throttled(id, true),
+            Some(Conduct::WithinRate) => Event::Throttled(id, false),
+            Some(Conduct::Ejected) => Event::Ejected(id, true),
+            Some(Conduct::Readmitted) => Event::Ejected(id, false),
+        };
+        self.push_event(event);
     }
 
     fn neighbor_changed(&mut self, now: Instant, id: NeighborId, before: HelloState) {
@@ -590,7 +842,8 @@ impl<P> Node<P> {
 
     fn choose_parent(&mut self, now: Instant, index: SessionIndex) {
         if let Some(entry) = self.entries[index.0].as_mut() {
-            entry.session.choose_parent(now, &self.neighbors);
+            let hold_down = self.config.hold_down;
+            entry.session.choose_parent(now, &self.neighbors, hold_down);
         }
     }
 
@@ -602,29 +855,54 @@ impl<P> Node<P> {
     }
 }
 
-/// What the session wants sent: requests first, since they open what is closed; then answers.
+/// What the session wants sent: what keeps others from asking first, then requests, since they open what is closed; then
+/// answers.
 fn find_in<P>(
     session: &mut Session<P>,
     now: Instant,
     neighbors: &mut [Option<Neighbor>],
-    graft_interval: Duration,
+    config: &NodeConfig,
 ) -> Option<Found> {
+    if let Some(hold) = session.poll_confirm(now) {
+        return Some(Found::Confirm(hold));
+    }
     if let Some((to, _)) = session.poll_nak(now, neighbors) {
         if let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() {
             neighbor.stats.naks_sent += 1;
         }
         return Some(Found::Nak(to));
     }
-    if let Some((to, seq)) = session.poll_repair(now, neighbors) {
-        if let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() {
-            neighbor.stats.repairs_sent += 1;
-        }
-        return Some(Found::Repair(to, seq));
+    if let Some(seq) = session.poll_subcast(now, neighbors) {
+        return Some(Found::Subcast(seq));
+    }
+    if let Some(answer) = session.poll_answer(now, neighbors) {
+        count_answer(answer, neighbors);
+        return Some(Found::Answer(answer));
+    }
+    if let Some((first, parity)) = session.poll_parity(now) {
+        return Some(Found::Parity(first, parity));
     }
     if let Some(header) = session.poll_heartbeat(now) {
         return Some(Found::Heartbeat(header));
     }
-    session.poll_graft(now, graft_interval).map(Found::Graft)
+    if session.parent_may_return(now) {
+        session.choose_parent(now, neighbors, config.hold_down);
+    }
+    session
+        .poll_request(now, neighbors, config.hello_interval)
+        .map(Found::Request)
+}
+
+fn count_answer(answer: Answer, neighbors: &mut [Option<Neighbor>]) {
+    let (Answer::Repair(to, _) | Answer::Copy(to, _) | Answer::History(to)) = answer;
+    let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() else {
+        return;
+    };
+    match answer {
+        Answer::Repair(..) => neighbor.stats.repairs_sent += 1,
+        Answer::Copy(..) => neighbor.stats.copies_sent += 1,
+        Answer::History(_) => {}
+    }
 }
 
 #[cfg(test)]

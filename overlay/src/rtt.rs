@@ -9,7 +9,7 @@ const RTO_MAX: Duration = Duration::from_millis(250);
 /// Time-out before the first sample. RFC 6298's second would outlast most deadlines.
 const RTO_INITIAL: Duration = Duration::from_millis(10);
 
-/// Smoothed round-trip time and its variation (RFC 6298 §2).
+/// A smoothed time and its variation (RFC 6298 §2): of a round trip, or of how far two ways lie apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rtt {
     smoothed_ns: u64,
@@ -37,12 +37,16 @@ impl Rtt {
         Duration::from_nanos(self.smoothed_ns)
     }
 
+    /// A time that few samples exceed; `None` before the first one.
+    pub(crate) fn upper(&self) -> Option<Duration> {
+        let upper = self.smoothed_ns + 4 * self.variation_ns;
+        (self.smoothed_ns > 0).then(|| Duration::from_nanos(upper))
+    }
+
     /// How long to wait for an answer before asking again.
     pub(crate) fn rto(&self) -> Duration {
-        if self.smoothed_ns == 0 {
-            return RTO_INITIAL;
-        }
-        Duration::from_nanos(self.smoothed_ns + 4 * self.variation_ns).clamp(RTO_MIN, RTO_MAX)
+        self.upper()
+            .map_or(RTO_INITIAL, |upper| upper.clamp(RTO_MIN, RTO_MAX))
     }
 }
 

@@ -6,22 +6,34 @@
 
 mod answer;
 mod ask;
+mod catch_up;
+mod copying;
 mod deliver;
 mod ingress;
+mod parity;
 mod receive;
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::neighbor::Neighbor;
+use crate::rtt::Rtt;
 use crate::window::{Slot, Window};
+use crate::wire::{Header, Kind};
 use crate::{Epoch, Instant, LatencyHistogram, NeighborId, Seq, SeqRange, SessionId};
 use answer::Answers;
 use ask::Asks;
+use catch_up::{CatchUps, History};
+use copying::Copying;
 use deliver::Deliveries;
 use ingress::Announcer;
+use parity::{Parities, ParityMaker};
 
+pub(crate) use answer::Answer;
 pub use answer::CHILDREN_MAX;
+pub use catch_up::CatchUp;
+pub(crate) use copying::Request;
 pub use receive::Reject;
 pub(crate) use receive::neighbor;
 
@@ -228,11 +240,28 @@ pub struct Session<P> {
     last_repair: (Instant, Seq),
     /// Place of the neighbor now asked in `config.upstream`.
     parent: usize,
-    graft_at: Instant,
+    /// Time-out of that neighbor when it was last asked.
+    upstream_rto: Duration,
+    /// What neighbors are to be asked for now, and when all of it is due again.
+    requests: u8,
+    request_at: Instant,
+    /// How far the ways of a packet lie apart.
+    lag: Rtt,
+    copying: Copying,
+    parities: Parities<P>,
+    parity_maker: Option<ParityMaker>,
+    history: Option<History>,
+    /// Ranges of the packet that was polled last.
     ranges: Vec<SeqRange>,
+    /// Gaps to tell the children of, and until when they need not ask.
+    confirms: VecDeque<SeqRange>,
+    confirmed_until: Instant,
     answers: Answers,
     deliveries: Option<Deliveries>,
+    catch_ups: CatchUps,
     announcer: Option<Announcer>,
+    /// The ingress has said that no more follows.
+    ended: bool,
     /// A sequence beyond the window, and how many in a row lay near it.
     beyond: Option<(Seq, u8)>,
     /// `stats.sent` of the epochs before this one.
@@ -242,12 +271,24 @@ pub struct Session<P> {
 }
 
 /// What happened since the owner last looked.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) parent: bool,
     pub(crate) epoch: bool,
     pub(crate) skipped: u64,
     pub(crate) downstream: bool,
+    pub(crate) copying: bool,
+    pub(crate) ended: bool,
+    pub(crate) idle: bool,
+}
+
+/// The way by which a packet came here first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Tree(Tree),
+    Repair,
+    Copy,
+    Parity,
 }
 
 impl<P> Session<P> {
@@ -270,13 +311,27 @@ impl<P> Session<P> {
             asks: Asks::new(if ingress { 1 } else { capacity }),
             last_repair: (Instant(0), Seq(0)),
             parent: 0,
-            graft_at: now,
+            upstream_rto: Duration::ZERO,
+            requests: 0,
+            request_at: now,
+            lag: Rtt::default(),
+            copying: Copying::new(now, config.mode),
+            parities: Parities::new(config.fec.filter(|_| !ingress)),
+            parity_maker: config
+                .fec
+                .filter(|_| ingress)
+                .map(|fec| ParityMaker::new(fec, Seq::FIRST)),
+            history: None,
             ranges: Vec::with_capacity(NAK_RANGES_MAX),
-            answers: Answers::new(&config.downstream, capacity),
+            confirms: VecDeque::with_capacity(NAK_RANGES_MAX),
+            confirmed_until: Instant(0),
+            answers: Answers::new(&config, capacity),
             deliveries: config
                 .delivery
                 .map(|order| Deliveries::new(order, &config, capacity)),
+            catch_ups: CatchUps::default(),
             announcer: ingress.then(|| Announcer::new(now)),
+            ended: false,
             beyond: None,
             sent_before: 0,
             stats: SessionStats::default(),
@@ -291,11 +346,14 @@ impl<P> Session<P> {
     }
 
     /// Changes what can be changed while packets flow: neighbors, deadline, retention (up to the memory that was taken
-    /// at the start), reorder delay, and whether there are clients.
+    /// at the start), reorder delay, mode, and whether there are clients. FEC stays as it was made.
     pub fn reconfigure(&mut self, now: Instant, config: SessionConfig) {
         let held_max = config.held_max();
         self.held_max = held_max.min(self.window.capacity() as usize - 1024);
-        self.answers.set_children(&config.downstream);
+        self.answers
+            .set_children(&config.downstream, &config.second_downstream);
+        self.copying.set_mode(config.mode);
+        self.request_at = now;
         match (&mut self.deliveries, config.delivery) {
             (Some(deliveries), Some(order)) => deliveries.change_order(order, &self.window),
             (_, None) => self.deliveries = None,
@@ -310,7 +368,10 @@ impl<P> Session<P> {
             self.asks.start_over(now);
         }
         self.changes.downstream = true;
-        self.config = config;
+        self.config = SessionConfig {
+            fec: self.config.fec,
+            ..config
+        };
     }
 
     /// How it is run.
@@ -371,9 +432,20 @@ impl<P> Session<P> {
         self.config.upstream.get(self.parent).copied()
     }
 
-    /// The neighbors that get the tree: those configured, and those that grafted themselves on.
-    pub fn downstream(&self) -> impl Iterator<Item = NeighborId> + '_ {
-        self.answers.downstream()
+    /// The neighbors that get a tree: those configured, and, of the first, those that grafted themselves on.
+    pub fn downstream(&self, tree: Tree) -> impl Iterator<Item = NeighborId> + '_ {
+        self.answers.downstream(tree)
+    }
+
+    /// Whether the ingress has said that the stream has ended; at the ingress, whether it says so.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn forget_neighbor(&mut self, id: NeighborId) {
+        self.answers.forget(id);
+        self.changes.downstream = true;
     }
 
     /// The counters.
@@ -390,30 +462,42 @@ impl<P> Session<P> {
             .wrapping_add(self.window.next().above(self.first))
     }
 
-    /// The ranges of the NAK that was polled last.
-    pub(crate) fn nak_ranges(&self) -> &[SeqRange] {
+    /// The ranges of the NAK or NAK confirmation that was polled last.
+    pub(crate) fn ranges(&self) -> &[SeqRange] {
         &self.ranges
+    }
+
+    /// The header of a packet of this stream.
+    pub(crate) fn header(&self, kind: Kind, sequence: Seq) -> Header {
+        Header {
+            kind,
+            flags: 0,
+            epoch: self.epoch.unwrap_or_default(),
+            session: self.config.id,
+            sequence,
+            timestamp: 0,
+        }
+    }
+
+    pub(crate) fn may_rebuild(&self) -> bool {
+        self.parities.any_ready()
+    }
+
+    pub(crate) fn has_catch_ups(&self) -> bool {
+        !self.catch_ups.is_empty()
     }
 
     /// What happened, if anything did, with the present epoch and parent. `downstream` is left to
     /// [`Session::take_downstream_changed`].
     pub(crate) fn take_changes(&mut self) -> Option<(Changes, Epoch, Option<NeighborId>)> {
-        let Changes {
-            parent,
-            epoch,
-            skipped,
-            downstream,
-        } = self.changes;
-        if !parent && !epoch && skipped == 0 {
+        let nothing = Changes {
+            downstream: self.changes.downstream,
+            ..Changes::default()
+        };
+        if self.changes == nothing {
             return None;
         }
-        let taken = core::mem::replace(
-            &mut self.changes,
-            Changes {
-                downstream,
-                ..Changes::default()
-            },
-        );
+        let taken = core::mem::replace(&mut self.changes, nothing);
         Some((taken, self.epoch.unwrap_or_default(), self.parent()))
     }
 
@@ -421,10 +505,13 @@ impl<P> Session<P> {
         core::mem::take(&mut self.changes.downstream)
     }
 
-    /// Gives up gaps past their deadline and packets past their retention, and lets grafts go that were not renewed.
+    /// Gives up gaps past their deadline and packets past their retention, and lets requests go that were not renewed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.expire_gaps(now);
-        self.changes.downstream |= self.answers.expire_grafts(now);
+        self.changes.downstream |= self.answers.expire_requests(now);
+        self.judge_loss(now);
+        self.history = self.history.filter(|history| !history.is_over(now));
+        self.expire_if_idle(now);
         if now >= self.evict_at {
             let all = (0..EVICT_BUDGET).any(|_| !self.evict_outlived(now));
             self.evict_at = match self.window.slot(self.window.trail()) {
@@ -441,14 +528,26 @@ impl<P> Session<P> {
         let gap = (self.stats.in_flight > 0)
             .then(|| self.asks.since(self.lowest_gap) + self.config.deadline);
         let evict = (self.window.trail() < self.window.next()).then_some(self.evict_at);
-        let graft = (self.parent > 0).then_some(self.graft_at);
+        let request = self.has_requests().then_some(self.request_at);
         let deliver = self.deliveries.as_ref().and_then(Deliveries::poll_timeout);
         let announce = self.announcer.as_ref().map(Announcer::poll_timeout);
-        let answer = self.answers.poll_timeout();
-        [asks, gap, evict, graft, deliver, announce, answer]
-            .into_iter()
-            .flatten()
-            .min()
+        let history = self.history.as_ref().map(History::poll_timeout);
+        let follows = !self.is_ingress() && self.epoch.is_some();
+        let idle = follows.then(|| self.heard_at + self.config.idle_timeout);
+        let dues = [
+            asks,
+            gap,
+            evict,
+            request,
+            deliver,
+            announce,
+            history,
+            idle,
+            self.judge_at(),
+            self.catch_ups.poll_timeout(),
+            self.answers.poll_timeout(),
+        ];
+        dues.into_iter().flatten().min()
     }
 
     fn expire_gaps(&mut self, now: Instant) {

@@ -18,13 +18,47 @@ pub(crate) enum Slot<P> {
     Lost,
 }
 
-/// The sequences from trail to lead, each with its slot and the set of children that wait for it.
+/// The children that a sequence matters to, a bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interest {
+    /// Those that wait for it.
+    pub(crate) waiting: u64,
+    /// Those that ever asked for it.
+    pub(crate) asked: u64,
+}
+
+/// What is known of a sequence's ways, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// The first tree has brought it, or has been made up for.
+    pub(crate) const FIRST_TREE: Marks = Marks(1);
+    /// The second tree has brought it.
+    pub(crate) const SECOND_TREE: Marks = Marks(2);
+    /// It went down the tree as a repair.
+    pub(crate) const SUBCAST: Marks = Marks(4);
+
+    pub(crate) fn has(self, other: Marks) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Adds `other`. `true`: it was not there before.
+    pub(crate) fn add(&mut self, other: Marks) -> bool {
+        let new = !self.has(other);
+        self.0 |= other.0;
+        new
+    }
+}
+
+/// The sequences from trail to lead, each with its slot, its marks and the children that it matters to.
 ///
-/// Memory is taken once: 32 bytes a slot for a `P` of 8 bytes.
+/// Memory is taken once: 41 bytes a slot for a `P` of 8 bytes.
 #[derive(Debug)]
 pub(crate) struct Window<P> {
     slots: Box<[Slot<P>]>,
-    waiters: Box<[u64]>,
+    marks: Box<[Marks]>,
+    interest: Box<[Interest]>,
     trail: Seq,
     /// The sequence after the lead.
     next: Seq,
@@ -39,7 +73,8 @@ impl<P> Window<P> {
         slots.resize_with(capacity, || Slot::Absent);
         Window {
             slots: slots.into_boxed_slice(),
-            waiters: alloc::vec![0; capacity].into_boxed_slice(),
+            marks: alloc::vec![Marks::default(); capacity].into_boxed_slice(),
+            interest: alloc::vec![Interest::default(); capacity].into_boxed_slice(),
             trail: next,
             next,
             held: 0,
@@ -113,7 +148,7 @@ impl<P> Window<P> {
             self.trail = Seq(self.trail.0 - 1);
             let index = self.index(self.trail);
             self.slots[index] = Slot::Absent;
-            self.waiters[index] = 0;
+            self.forget_ways(index);
         }
     }
 
@@ -134,7 +169,7 @@ impl<P> Window<P> {
         let index = self.index(self.trail);
         let slot = core::mem::replace(&mut self.slots[index], Slot::Absent);
         self.forget(&slot);
-        self.waiters[index] = 0;
+        self.forget_ways(index);
         self.trail = self.trail.next();
         Some(slot)
     }
@@ -150,11 +185,23 @@ impl<P> Window<P> {
         self.held -= usize::from(matches!(slot, Slot::Held(..)));
     }
 
-    /// The children that wait for `seq`, a bit each; `seq` lies in the window.
-    pub(crate) fn waiters_mut(&mut self, seq: Seq) -> &mut u64 {
+    fn forget_ways(&mut self, index: usize) {
+        self.marks[index] = Marks::default();
+        self.interest[index] = Interest::default();
+    }
+
+    /// The children that `seq`, which lies in the window, matters to.
+    pub(crate) fn interest_mut(&mut self, seq: Seq) -> &mut Interest {
         debug_assert!(self.contains(seq));
         let index = self.index(seq);
-        &mut self.waiters[index]
+        &mut self.interest[index]
+    }
+
+    /// The marks of `seq`, which lies in the window.
+    pub(crate) fn marks_mut(&mut self, seq: Seq) -> &mut Marks {
+        debug_assert!(self.contains(seq));
+        let index = self.index(seq);
+        &mut self.marks[index]
     }
 }
 

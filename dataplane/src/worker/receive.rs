@@ -252,7 +252,7 @@ impl Worker {
                     })?;
             }
             Kind::Hello if header.session.0 != 0 => {
-                self.node.handle_graft(now, from, header)?;
+                self.node.handle_request(now, from, header)?;
             }
             Kind::Hello => {
                 let hello = Hello::parse(body).map_err(|_| DropReason::WireTruncated)?;
@@ -323,7 +323,8 @@ impl From<Reject> for DropReason {
             Reject::SequenceOld => DropReason::SequenceOld,
             Reject::SequenceBeyondWindow => DropReason::SequenceBeyondWindow,
             Reject::RepairUnasked => DropReason::RepairUnasked,
-            Reject::NotAChild => DropReason::Stranger,
+            Reject::Redundant => DropReason::Duplicate,
+            Reject::NakOverBudget | Reject::Ejected | Reject::NotAChild => DropReason::Stranger,
             Reject::HelloStale => DropReason::HelloStale,
         }
     }

@@ -113,7 +113,7 @@ impl Worker {
         };
         let adjacents = &self.adjacents;
         let port_of = |id: NeighborId| Some(adjacents.get(usize::from(id.0))?.as_ref()?.port);
-        route.set_branches(session.downstream().filter_map(port_of));
+        route.set_branches(session.downstream(overlay::Tree::First).filter_map(port_of));
     }
 
     /// Sends a packet of the protocol to a neighbor.

@@ -206,7 +206,7 @@ impl Fuzz {
             85..87 => {
                 if let Some(header) = self.header(Kind::Hello) {
                     let from = NeighborId(self.rng.u16(..4));
-                    let _ = self.node.handle_graft(self.now, from, &header);
+                    let _ = self.node.handle_request(self.now, from, &header);
                 }
             }
             87..96 => self.pass_time(),

@@ -223,6 +223,8 @@ impl Net {
                 let header = Header::parse(header).unwrap().0;
                 if header.kind == Kind::Repair {
                     let _ = node.handle_repair(now, id, &header, *payload);
+                } else if header.kind == Kind::Copy {
+                    let _ = node.handle_copy(now, id, &header, *payload);
                 } else if node.handle_data(now, &header, *payload).is_ok() {
                     self.down_the_tree(to, &header, Some(*payload));
                 }
@@ -230,11 +232,14 @@ impl Net {
             Message::Control(header, body) => {
                 let header = Header::parse(header).unwrap().0;
                 let taken = match header.kind {
+                    Kind::NakConfirm => node
+                        .handle_confirm(now, id, &header, NakRanges::parse(body).unwrap())
+                        .map(drop),
                     Kind::Nak => node
                         .handle_nak(now, id, &header, NakRanges::parse(body).unwrap())
                         .map(drop),
                     Kind::Hello if header.session == SESSION => {
-                        node.handle_graft(now, id, &header).map(drop)
+                        node.handle_request(now, id, &header).map(drop)
                     }
                     Kind::Hello => {
                         node.handle_hello(now, id, &header, &Hello::parse(body).unwrap())
@@ -271,7 +276,11 @@ impl Net {
                 ),
             };
             match transmit.to {
-                Destination::Tree(..) => self.down_the_tree(me, &header, None),
+                Destination::Tree(..) => {
+                    for child in self.children(me) {
+                        self.send(me, child, message.clone());
+                    }
+                }
                 Destination::Neighbor(id) => {
                     let to = self.routers[me].peers[usize::from(id.0)];
                     self.send(me, to, message);
@@ -285,14 +294,17 @@ impl Net {
         }
     }
 
-    fn down_the_tree(&mut self, me: usize, header: &Header, packet: Option<u64>) {
+    fn children(&self, me: usize) -> Vec<usize> {
         let router = &self.routers[me];
         let session = router.node.session(router.index).unwrap();
-        let children: Vec<usize> = session
-            .downstream()
+        session
+            .downstream(crate::Tree::First)
             .map(|id| router.peers[usize::from(id.0)])
-            .collect();
-        for child in children {
+            .collect()
+    }
+
+    fn down_the_tree(&mut self, me: usize, header: &Header, packet: Option<u64>) {
+        for child in self.children(me) {
             let message = match packet {
                 Some(packet) => Message::Packet(header.emit(), packet),
                 None => Message::Control(header.emit(), Vec::new()),

@@ -2,62 +2,110 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use super::{Reject, Session};
+use super::{Reject, Session, Source};
 use crate::neighbor::Neighbor;
-use crate::window::{Slot, Window};
-use crate::wire::NakRanges;
-use crate::{Instant, NeighborId, Seq, SeqRange};
+use crate::window::{Marks, Slot, Window};
+use crate::wire::{FLAG_COPY, FLAG_GRAFT, FLAG_HISTORY, Header, NakRanges};
+use crate::{Instant, NeighborId, Seq, SeqRange, Tree};
 
 /// Children of a session on one node: a bit each in a 64-bit set.
 pub const CHILDREN_MAX: usize = 64;
-/// Repairs that wait to be sent to one child: two round trips' worth of what a child has outstanding.
-const QUEUE_MAX: u64 = 4096;
-/// Sequences of one NAK that are looked at; what is beyond is asked for again.
-const NAK_SEQUENCES_MAX: u64 = 4096;
+/// Time whose packets may wait to be sent to one child: two round trips of 100 ms.
+const QUEUE_SPAN: Duration = Duration::from_millis(200);
+/// Packets that may wait to be sent to one child, however low the rate.
+const QUEUE_MIN: u64 = 4096;
+/// Sequences of one NAK that are looked at; a NAK of this protocol asks for no more.
+pub(super) const NAK_SEQUENCES_MAX: u64 = 4096;
+/// Children that must have asked for a packet before it goes down the tree, at least, unless configured: to a few,
+/// each for itself is cheaper.
+const SUBCAST_MIN: u32 = 4;
 
-/// A neighbor that gets the tree or asks for repairs.
+/// A neighbor that gets the tree or asks for something.
 #[derive(Debug)]
 struct Child {
     neighbor: NeighborId,
     configured: bool,
+    second: bool,
     grafted_until: Option<Instant>,
+    copies: Option<Copies>,
+    /// It asked how much of this time is here.
+    history: Option<Duration>,
     queue: VecDeque<Seq>,
 }
 
-/// The children, and the repairs that wait to be sent to each.
+/// A child's stream of copies: what is here of the window, in order.
+#[derive(Clone, Copy, Debug)]
+struct Copies {
+    until: Instant,
+    next: Seq,
+}
+
+/// The children, and what waits to be sent to each.
 #[derive(Debug)]
 pub(super) struct Answers {
     children: Vec<Child>,
     queue_max: usize,
+    /// Repairs to send down the tree.
+    subcasts: VecDeque<Seq>,
+    /// Children on the first tree, a bit each.
+    tree: u64,
+    /// Children that get copies, a bit each.
+    copying: u64,
+    asked_for_history: bool,
     /// Child whose turn it is.
     turn: usize,
     /// When the child that is throttled longest may be served.
     throttled_until: Option<Instant>,
 }
 
+/// What to send to one child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A repair.
+    Repair(NeighborId, Seq),
+    /// A copy.
+    Copy(NeighborId, Seq),
+    /// What is here of the history that it asked for, in the session's ranges.
+    History(NeighborId),
+}
+
 impl Answers {
-    pub(super) fn new(downstream: &[NeighborId], capacity: u64) -> Answers {
+    pub(super) fn new(config: &super::SessionConfig, capacity: u64) -> Answers {
+        let span = u64::from(config.max_rate_pps) * QUEUE_SPAN.as_millis() as u64 / 1000;
+        let queue_max = capacity.min(span.max(QUEUE_MIN)) as usize;
         let mut answers = Answers {
             children: Vec::with_capacity(CHILDREN_MAX),
-            queue_max: capacity.min(QUEUE_MAX) as usize,
+            queue_max,
+            subcasts: VecDeque::new(),
+            tree: 0,
+            copying: 0,
+            asked_for_history: false,
             turn: 0,
             throttled_until: None,
         };
-        answers.set_children(downstream);
+        answers.set_children(&config.downstream, &config.second_downstream);
         answers
     }
 
-    /// Sets who always gets the tree. Others keep their place until the session ends: a place is a bit in every slot.
-    pub(super) fn set_children(&mut self, downstream: &[NeighborId]) {
+    /// Sets who always gets the trees. Others keep their place until the session ends: a place is a bit in every slot.
+    pub(super) fn set_children(&mut self, first: &[NeighborId], second: &[NeighborId]) {
         for child in &mut self.children {
             child.configured = false;
+            child.second = false;
         }
-        for &neighbor in downstream {
+        for &neighbor in first {
             if let Some(child) = self.child(neighbor) {
                 self.children[child].configured = true;
             }
         }
+        for &neighbor in second {
+            if let Some(child) = self.child(neighbor) {
+                self.children[child].second = true;
+            }
+        }
+        self.find_members();
     }
 
     /// The place of a child, new if it has none; `None` when all places are taken.
@@ -69,74 +117,203 @@ impl Answers {
         if known.is_some() || self.children.len() == CHILDREN_MAX {
             return known;
         }
-        let queue = VecDeque::with_capacity(self.queue_max);
+        if self.subcasts.capacity() == 0 {
+            self.subcasts.reserve_exact(self.queue_max);
+        }
         self.children.push(Child {
             neighbor,
             configured: false,
+            second: false,
             grafted_until: None,
-            queue,
+            copies: None,
+            history: None,
+            queue: VecDeque::with_capacity(self.queue_max),
         });
         Some(self.children.len() - 1)
     }
 
-    pub(super) fn downstream(&self) -> impl Iterator<Item = NeighborId> + '_ {
-        let on_the_tree = |child: &&Child| child.configured || child.grafted_until.is_some();
+    /// Forgets what a neighbor that is no more was owed: its number may come to mean another.
+    pub(super) fn forget(&mut self, neighbor: NeighborId) {
+        let known = self
+            .children
+            .iter_mut()
+            .find(|child| child.neighbor == neighbor);
+        if let Some(child) = known {
+            child.configured = false;
+            child.second = false;
+            child.grafted_until = None;
+            child.copies = None;
+            child.history = None;
+            child.queue.clear();
+        }
+        self.find_members();
+    }
+
+    fn find_members(&mut self) {
+        let set = |is_in: &dyn Fn(&Child) -> bool| {
+            let members = self.children.iter().enumerate();
+            members.fold(0, |set, (place, child)| {
+                set | u64::from(is_in(child)) << place
+            })
+        };
+        self.tree = set(&Child::is_on_the_tree);
+        self.copying = set(&|child| child.copies.is_some());
+    }
+
+    pub(super) fn downstream(&self, tree: Tree) -> impl Iterator<Item = NeighborId> + '_ {
         self.children
             .iter()
-            .filter(on_the_tree)
+            .filter(move |child| match tree {
+                Tree::First => child.is_on_the_tree(),
+                Tree::Second => child.second,
+            })
             .map(|child| child.neighbor)
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Whether there are children that learn of packets from here alone.
+    pub(super) fn has_tree(&self) -> bool {
+        self.tree != 0
+    }
+
+    pub(super) fn clear(&mut self, next: Seq) {
+        self.subcasts.clear();
         for child in &mut self.children {
             child.queue.clear();
+            if let Some(copies) = &mut child.copies {
+                copies.next = next;
+            }
         }
     }
 
-    /// Ends the grafts that were not renewed. `true` if there were any.
-    pub(super) fn expire_grafts(&mut self, now: Instant) -> bool {
+    /// Ends what was not renewed. `true` if that changes the tree.
+    pub(super) fn expire_requests(&mut self, now: Instant) -> bool {
         let mut expired = false;
         for child in &mut self.children {
+            child.copies = child.copies.filter(|copies| copies.until > now);
             if child.grafted_until.is_some_and(|until| until <= now) {
                 child.grafted_until = None;
                 expired = true;
             }
         }
+        self.find_members();
         expired
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let grafts = self
-            .children
-            .iter()
-            .filter_map(|child| child.grafted_until)
+        let children = self.children.iter();
+        let requests = children
+            .filter_map(|child| {
+                let copies = child.copies.map(|copies| copies.until);
+                child.grafted_until.into_iter().chain(copies).min()
+            })
             .min();
-        [self.throttled_until, grafts].into_iter().flatten().min()
+        [self.throttled_until, requests].into_iter().flatten().min()
     }
 
-    /// Queues the packet `seq`, which just came in, for the children that wait for it.
-    pub(super) fn packet_is_in<P>(&mut self, window: &mut Window<P>, seq: Seq) {
-        let mut waiting = *window.waiters_mut(seq);
-        while waiting != 0 {
-            let place = waiting.trailing_zeros();
-            waiting &= waiting - 1;
-            let queue = &mut self.children[place as usize].queue;
-            if queue.len() < self.queue_max {
-                queue.push_back(seq);
-            } else {
-                *window.waiters_mut(seq) &= !(1 << place);
+    /// Sees to it that children get the packet `seq`, which just filled a gap. `own`: they lack it as this node did.
+    pub(super) fn gap_is_filled<P>(
+        &mut self,
+        window: &mut Window<P>,
+        seq: Seq,
+        own: bool,
+        source: Source,
+    ) {
+        let served = match source {
+            // The caller sends it on.
+            Source::Tree(_) => self.tree,
+            Source::Repair | Source::Copy if own && self.tree & !self.copying != 0 => {
+                self.subcast(window, seq)
             }
+            // They have the same parity.
+            Source::Repair | Source::Copy | Source::Parity => 0,
+        };
+        let waiting = &mut window.interest_mut(seq).waiting;
+        *waiting &= !served;
+        let mut left = *waiting;
+        while left != 0 {
+            let place = left.trailing_zeros();
+            left &= left - 1;
+            self.enqueue(window, place as usize, seq);
         }
     }
+
+    /// Has `seq` go down the tree once; returns who gets it that way.
+    fn subcast<P>(&mut self, window: &mut Window<P>, seq: Seq) -> u64 {
+        if self.subcasts.len() == self.queue_max {
+            return 0;
+        }
+        self.subcasts.push_back(seq);
+        let marks = window.marks_mut(seq);
+        marks.add(Marks::FIRST_TREE);
+        marks.add(Marks::SUBCAST);
+        self.tree
+    }
+
+    /// Queues `seq` for one child. `false`: its queue is full, it will ask again.
+    fn enqueue<P>(&mut self, window: &mut Window<P>, place: usize, seq: Seq) -> bool {
+        let queue = &mut self.children[place].queue;
+        let room = queue.len() < self.queue_max;
+        let waiting = &mut window.interest_mut(seq).waiting;
+        if room {
+            queue.push_back(seq);
+            *waiting |= 1 << place;
+        } else {
+            *waiting &= !(1 << place);
+        }
+        room
+    }
+
+    /// The next repair for the tree, if all its children may be sent one; where one may not, each is queued for.
+    fn poll_subcast<P>(
+        &mut self,
+        now: Instant,
+        window: &mut Window<P>,
+        neighbors: &mut [Option<Neighbor>],
+    ) -> Option<Seq> {
+        while let Some(seq) = self.subcasts.pop_front() {
+            if window.packet(seq).is_none() {
+                continue;
+            }
+            let mut ready = true;
+            for child in self.children.iter().filter(|child| child.is_on_the_tree()) {
+                ready &=
+                    bucket_of(child, neighbors).is_some_and(|to| to.repairs.ready_at(now) <= now);
+            }
+            if ready {
+                for child in self.children.iter().filter(|child| child.is_on_the_tree()) {
+                    if let Some(to) = bucket_of(child, neighbors) {
+                        to.take_repair(now);
+                    }
+                }
+                return Some(seq);
+            }
+            for place in 0..self.children.len() {
+                if self.children[place].is_on_the_tree() {
+                    self.enqueue(window, place, seq);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Child {
+    fn is_on_the_tree(&self) -> bool {
+        self.configured || self.grafted_until.is_some()
+    }
+}
+
+fn bucket_of<'n>(child: &Child, neighbors: &'n mut [Option<Neighbor>]) -> Option<&'n mut Neighbor> {
+    neighbors.get_mut(usize::from(child.neighbor.0))?.as_mut()
 }
 
 impl<P> Session<P> {
     /// Takes a child's NAK: what is here is queued, what is missing is noted, what came before this node joined is
-    /// asked of the parent.
+    /// asked of the parent. `rtt`: the child's.
     pub(crate) fn handle_nak(
         &mut self,
         now: Instant,
-        from: NeighborId,
+        (from, rtt): (NeighborId, Duration),
         ranges: NakRanges<'_>,
     ) -> Result<(), Reject> {
         let child = self.answers.child(from).ok_or(Reject::NotAChild)?;
@@ -149,7 +326,7 @@ impl<P> Session<P> {
             let end = range.last().next().min(self.window.next());
             self.stats.naks_unanswerable += seq.above(range.first()).min(range.count().into());
             while seq < end && budget > 0 {
-                self.want(child, seq);
+                self.want(now, (child, rtt), seq);
                 budget -= 1;
                 seq = seq.next();
             }
@@ -158,27 +335,48 @@ impl<P> Session<P> {
         Ok(())
     }
 
-    fn want(&mut self, child: usize, seq: Seq) {
-        let held = match self.window.slot(seq) {
-            Slot::Held(..) => true,
-            Slot::Missing => false,
+    fn want(&mut self, now: Instant, (child, rtt): (usize, Duration), seq: Seq) {
+        let held_at = match self.window.slot(seq) {
+            Slot::Held(_, at) => Some(*at),
+            Slot::Missing => None,
             Slot::Absent | Slot::Lost => {
                 self.stats.naks_unanswerable += 1;
                 return;
             }
         };
-        let waiters = self.window.waiters_mut(seq);
-        if *waiters & (1 << child) != 0 {
+        let subcast = self.window.marks_mut(seq).has(Marks::SUBCAST);
+        let interest = self.window.interest_mut(seq);
+        let bit = 1 << child;
+        interest.asked |= bit;
+        if interest.waiting & bit != 0 {
             return;
         }
-        let queue = &mut self.answers.children[child].queue;
-        if held && queue.len() == self.answers.queue_max {
+        let Some(at) = held_at else {
+            interest.waiting |= bit;
+            return;
+        };
+        // The NAK and the repair that went down the tree have passed each other.
+        if subcast && self.answers.tree & bit != 0 && now.since(at) < rtt {
+            self.stats.naks_suppressed += 1;
+            return;
+        }
+        let askers = (interest.asked & self.answers.tree).count_ones();
+        if !subcast && askers >= self.subcast_threshold() {
+            let served = self.answers.subcast(&mut self.window, seq);
+            if served & bit != 0 {
+                self.window.interest_mut(seq).waiting &= !served;
+                return;
+            }
+        }
+        if !self.answers.enqueue(&mut self.window, child, seq) {
             self.stats.naks_over_budget += 1;
-            return;
         }
-        *waiters |= 1 << child;
-        if held {
-            queue.push_back(seq);
+    }
+
+    fn subcast_threshold(&self) -> u32 {
+        match self.config.subcast_threshold {
+            0 => SUBCAST_MIN.max(self.answers.tree.count_ones().div_ceil(2)),
+            configured => configured.into(),
         }
     }
 
@@ -214,31 +412,86 @@ impl<P> Session<P> {
         end.above(first)
     }
 
-    /// Sends a neighbor the tree until the given moment.
-    pub(crate) fn handle_graft(&mut self, until: Instant, from: NeighborId) -> Result<(), Reject> {
-        let child = self.answers.child(from).ok_or(Reject::NotAChild)?;
-        let before = self.answers.children[child].grafted_until.replace(until);
-        self.changes.downstream |= before.is_none();
+    /// Takes a neighbor's request for the tree, for copies or for news of the history; the first two hold until the
+    /// given moment.
+    pub(crate) fn handle_request(
+        &mut self,
+        until: Instant,
+        from: NeighborId,
+        header: &Header,
+    ) -> Result<(), Reject> {
+        let place = self.answers.child(from).ok_or(Reject::NotAChild)?;
+        let child = &mut self.answers.children[place];
+        if header.flags & FLAG_GRAFT != 0 {
+            let before = child.grafted_until.replace(until);
+            self.changes.downstream |= before.is_none();
+        }
+        if header.flags & FLAG_COPY != 0 {
+            let next = match child.copies {
+                Some(copies) => copies.next,
+                None if header.sequence.0 == 0 => self.window.next(),
+                None => header.sequence.min(self.window.next()),
+            };
+            child.copies = Some(Copies { until, next });
+        }
+        if header.flags & FLAG_HISTORY != 0 && self.epoch.is_some() {
+            child.history = Some(Duration::from_nanos(header.timestamp));
+            self.answers.asked_for_history = true;
+        }
+        self.answers.find_members();
         Ok(())
     }
 
-    /// The next repair to send, children in turn, each within its neighbor's rate.
-    pub(crate) fn poll_repair(
+    /// The next repair for all children at once.
+    pub(crate) fn poll_subcast(
         &mut self,
         now: Instant,
         neighbors: &mut [Option<Neighbor>],
-    ) -> Option<(NeighborId, Seq)> {
+    ) -> Option<Seq> {
+        let found = self
+            .answers
+            .poll_subcast(now, &mut self.window, neighbors)?;
+        self.stats.subcasts_sent += 1;
+        Some(found)
+    }
+
+    /// What to send to a child, children in turn, each within its neighbor's rate.
+    pub(crate) fn poll_answer(
+        &mut self,
+        now: Instant,
+        neighbors: &mut [Option<Neighbor>],
+    ) -> Option<Answer> {
         let count = self.answers.children.len();
         self.answers.throttled_until = None;
         for _ in 0..count {
             self.answers.turn = (self.answers.turn + 1) % count;
-            let found = self.next_repair_to(now, self.answers.turn, neighbors);
-            if found.is_some() {
+            let place = self.answers.turn;
+            if let Some(found) = self.next_history_of(now, place) {
+                return Some(found);
+            }
+            if let Some(found) = self.next_repair_to(now, place, neighbors) {
                 self.stats.repairs_sent += 1;
-                return found;
+                return Some(found);
+            }
+            if let Some(found) = self.next_copy_to(now, place, neighbors) {
+                self.stats.copies_sent += 1;
+                return Some(found);
             }
         }
+        self.answers.asked_for_history = false;
         None
+    }
+
+    fn next_history_of(&mut self, now: Instant, place: usize) -> Option<Answer> {
+        if !self.answers.asked_for_history {
+            return None;
+        }
+        let span = self.answers.children[place].history.take()?;
+        let first = self.history_start(now, self.window.next(), span);
+        let count = u32::try_from(self.window.next().above(first)).ok()?;
+        self.ranges.clear();
+        self.ranges.push(SeqRange::new(first, count)?);
+        Some(Answer::History(self.answers.children[place].neighbor))
     }
 
     fn next_repair_to(
@@ -246,7 +499,7 @@ impl<P> Session<P> {
         now: Instant,
         place: usize,
         neighbors: &mut [Option<Neighbor>],
-    ) -> Option<(NeighborId, Seq)> {
+    ) -> Option<Answer> {
         let child = &mut self.answers.children[place];
         while let Some(&seq) = child.queue.front() {
             if self.window.packet(seq).is_none() {
@@ -255,17 +508,72 @@ impl<P> Session<P> {
                 self.stats.naks_unanswerable += 1;
                 continue;
             }
-            let neighbor = neighbors.get_mut(usize::from(child.neighbor.0))?.as_mut()?;
-            if !neighbor.repairs.take(now) {
-                let ready = neighbor.repairs.ready_at(now);
-                let throttled = self.answers.throttled_until.get_or_insert(ready);
-                *throttled = ready.min(*throttled);
+            if !may_send(
+                &mut self.answers.throttled_until,
+                now,
+                child.neighbor,
+                neighbors,
+            ) {
                 return None;
             }
             child.queue.pop_front();
-            *self.window.waiters_mut(seq) &= !(1 << place);
-            return Some((child.neighbor, seq));
+            self.window.interest_mut(seq).waiting &= !(1 << place);
+            return Some(Answer::Repair(child.neighbor, seq));
         }
         None
     }
+
+    /// The next copy: what follows a gap here waits for it, since the child can't have what it lacks either.
+    fn next_copy_to(
+        &mut self,
+        now: Instant,
+        place: usize,
+        neighbors: &mut [Option<Neighbor>],
+    ) -> Option<Answer> {
+        let child = &mut self.answers.children[place];
+        let copies = child.copies.as_mut()?;
+        copies.next = copies.next.max(self.window.trail());
+        while copies.next < self.window.next() {
+            match self.window.slot(copies.next) {
+                Slot::Held(..) => {
+                    if !may_send(
+                        &mut self.answers.throttled_until,
+                        now,
+                        child.neighbor,
+                        neighbors,
+                    ) {
+                        return None;
+                    }
+                    let seq = copies.next;
+                    copies.next = seq.next();
+                    return Some(Answer::Copy(child.neighbor, seq));
+                }
+                Slot::Missing => return None,
+                Slot::Absent | Slot::Lost => copies.next = copies.next.next(),
+            }
+        }
+        None
+    }
+}
+
+/// Takes from a neighbor's repair budget. `false`: there is nothing left, and `throttled_until` says until when.
+fn may_send(
+    throttled_until: &mut Option<Instant>,
+    now: Instant,
+    to: NeighborId,
+    neighbors: &mut [Option<Neighbor>],
+) -> bool {
+    let Some(neighbor) = neighbors
+        .get_mut(usize::from(to.0))
+        .and_then(Option::as_mut)
+    else {
+        return false;
+    };
+    if neighbor.take_repair(now) {
+        return true;
+    }
+    let ready = neighbor.repairs.ready_at(now);
+    let throttled = throttled_until.get_or_insert(ready);
+    *throttled = ready.min(*throttled);
+    false
 }

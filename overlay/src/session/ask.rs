@@ -7,13 +7,18 @@ use crate::{Instant, Seq};
 
 /// Numbers of requests that have a list, and a delay, of their own; more share the last.
 const TRIES: usize = 8;
+/// The list of the gaps that a neighbor has promised to fill.
+const PROMISED: usize = TRIES;
+/// The list of the gaps that wait for the parity of their block.
+const PARKED: usize = TRIES + 1;
+const LISTS: usize = TRIES + 2;
 /// Longest delay between two requests for one gap, unless the round trip itself is longer: a deadline of a second
 /// leaves room for fifty requests, enough for a link that loses half of them both ways.
-const BACK_OFF_MAX: Duration = Duration::from_millis(20);
+pub(super) const BACK_OFF_MAX: Duration = Duration::from_millis(20);
 /// In a link field: no sequence. Sequences start at 1.
 const NONE: Seq = Seq(0);
 
-/// One missing sequence, a member of the list of its number of tries.
+/// One missing sequence, a member of one list.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gap {
     since: Instant,
@@ -21,6 +26,7 @@ struct Gap {
     previous: Seq,
     next: Seq,
     tries: u8,
+    list: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,14 +35,15 @@ struct List {
     tail: Seq,
 }
 
-/// The open gaps of a session, in one list for each number of requests made so far.
+/// The open gaps of a session, in one list for each number of requests made so far, and two for those that wait for
+/// something else than an answer.
 ///
 /// All gaps of a list wait for the same delay, so each list is in order of time by itself: opening, asking and
 /// closing a gap take constant time and no memory.
 #[derive(Debug)]
 pub(super) struct Asks {
     gaps: Box<[Gap]>,
-    lists: [List; TRIES],
+    lists: [List; LISTS],
     open: usize,
     outstanding: usize,
 }
@@ -47,7 +54,7 @@ impl Asks {
         debug_assert!(capacity.is_power_of_two());
         Asks {
             gaps: alloc::vec![Gap::default(); capacity as usize].into_boxed_slice(),
-            lists: [List::default(); TRIES],
+            lists: [List::default(); LISTS],
             open: 0,
             outstanding: 0,
         }
@@ -74,44 +81,84 @@ impl Asks {
 
     /// Opens the gap `seq`, to be asked for first at `due`.
     pub(super) fn open(&mut self, now: Instant, seq: Seq, due: Instant) {
+        self.open_in(now, seq, 0, due);
+    }
+
+    /// Opens the gap `seq`, to wait for parity until [`Asks::unpark`], or until `due`.
+    pub(super) fn open_parked(&mut self, now: Instant, seq: Seq, due: Instant) {
+        self.open_in(now, seq, PARKED, due);
+    }
+
+    fn open_in(&mut self, now: Instant, seq: Seq, list: usize, due: Instant) {
         self.open += 1;
         *self.gap(seq) = Gap {
             since: now,
             ..Gap::default()
         };
-        self.append(seq, 0, due);
+        self.append(seq, list, due);
+    }
+
+    /// Has the gaps up to `last` that wait for parity asked for at `due`. `true`: there were any.
+    pub(super) fn unpark(&mut self, last: Seq, due: Instant) -> bool {
+        let mut any = false;
+        while self.lists[PARKED].head != NONE && self.lists[PARKED].head <= last {
+            let seq = self.lists[PARKED].head;
+            self.unlink(seq);
+            self.append(seq, 0, due);
+            any = true;
+        }
+        any
+    }
+
+    /// The lowest gap that waits for parity.
+    pub(super) fn first_parked(&self) -> Option<Seq> {
+        Some(self.lists[PARKED].head).filter(|&head| head != NONE)
     }
 
     /// Closes the gap `seq`, which is open.
     pub(super) fn close(&mut self, seq: Seq) {
         self.open -= 1;
+        self.outstanding -= usize::from(self.peek(seq).tries > 0);
         self.unlink(seq);
     }
 
-    /// Notes one more request for the gap `seq`: the next is due after `rto`, doubled with each try.
-    pub(super) fn asked(&mut self, now: Instant, seq: Seq, rto: Duration) {
-        let tries = self.peek(seq).tries.saturating_add(1);
-        let back_off = rto * (1 << (list_of(tries) - 1));
+    /// Notes one more request for the gap `seq`: the next is due after `rto`, doubled with each try. Returns when.
+    pub(super) fn asked(&mut self, now: Instant, seq: Seq, rto: Duration) -> Instant {
+        let gap = self.gap(seq);
+        let first = gap.tries == 0;
+        gap.tries = gap.tries.saturating_add(1);
+        let list = usize::from(gap.tries).min(TRIES - 1);
+        self.outstanding += usize::from(first);
         self.unlink(seq);
-        self.append(seq, tries, now + back_off.min(BACK_OFF_MAX.max(rto)));
+        let due = now + back_off(list, rto);
+        self.append(seq, list, due);
+        due
     }
 
     /// Lets the gap `seq` wait until `due` without a request.
     pub(super) fn put_off(&mut self, seq: Seq, due: Instant) {
-        let tries = self.peek(seq).tries;
+        let list = usize::from(self.peek(seq).list);
         self.unlink(seq);
-        self.append(seq, tries, due);
+        self.append(seq, list, due);
     }
 
-    /// Forgets all requests: every gap is due at once, as if never asked for.
+    /// Lets the gap `seq` wait until `due`: it was promised without a request.
+    pub(super) fn promised(&mut self, seq: Seq, due: Instant) {
+        self.unlink(seq);
+        self.append(seq, PROMISED, due);
+    }
+
+    /// Forgets all requests and promises: every gap is due at once, as if never asked for.
     pub(super) fn start_over(&mut self, now: Instant) {
-        for tries in 1..TRIES {
-            while self.lists[tries].head != NONE {
-                let seq = self.lists[tries].head;
+        for list in 1..LISTS {
+            while self.lists[list].head != NONE {
+                let seq = self.lists[list].head;
                 self.unlink(seq);
+                self.gap(seq).tries = 0;
                 self.append(seq, 0, now);
             }
         }
+        self.outstanding = 0;
     }
 
     /// A gap that is due: those asked for before come first; new ones only while fewer than `outstanding_max` are
@@ -134,18 +181,18 @@ impl Asks {
     }
 
     fn heads(&self, outstanding_max: usize) -> impl Iterator<Item = &List> {
-        let fresh = (self.outstanding < outstanding_max).then_some(&self.lists[0]);
-        self.lists[1..]
+        let room = self.outstanding < outstanding_max;
+        let fresh = self.lists[..1].iter().chain(&self.lists[TRIES..]);
+        self.lists[1..TRIES]
             .iter()
-            .chain(fresh)
+            .chain(fresh.filter(move |_| room))
             .filter(|list| list.head != NONE)
     }
 
-    fn append(&mut self, seq: Seq, tries: u8, due: Instant) {
-        let list = list_of(tries);
+    fn append(&mut self, seq: Seq, list: usize, due: Instant) {
         let tail = self.lists[list].tail;
         let gap = self.gap(seq);
-        gap.tries = tries;
+        gap.list = list as u8;
         gap.due = due;
         gap.previous = tail;
         gap.next = NONE;
@@ -155,17 +202,16 @@ impl Asks {
             self.gap(tail).next = seq;
         }
         self.lists[list].tail = seq;
-        self.outstanding += usize::from(tries > 0);
     }
 
     fn unlink(&mut self, seq: Seq) {
         let Gap {
             previous,
             next,
-            tries,
+            list,
             ..
         } = *self.peek(seq);
-        let list = list_of(tries);
+        let list = usize::from(list);
         if previous == NONE {
             self.lists[list].head = next;
         } else {
@@ -176,13 +222,12 @@ impl Asks {
         } else {
             self.gap(next).previous = previous;
         }
-        self.outstanding -= usize::from(tries > 0);
     }
 }
 
-/// The list of the gaps that were asked for `tries` times.
-fn list_of(tries: u8) -> usize {
-    usize::from(tries).min(TRIES - 1)
+/// How long the answer to a request is waited for, after as many of them as the list stands for.
+fn back_off(tries: usize, rto: Duration) -> Duration {
+    (rto * (1 << (tries - 1))).min(BACK_OFF_MAX.max(rto))
 }
 
 #[cfg(test)]
@@ -232,6 +277,29 @@ mod tests {
         assert_eq!(due_now(&mut asks, Instant(0), 4), [1, 2, 3, 4]);
         asks.close(Seq(2));
         assert_eq!(due_now(&mut asks, Instant(1), 4), [5]);
+    }
+
+    #[test]
+    fn a_promised_gap_waits_for_its_promise_and_holds_up_no_other() {
+        let mut asks = Asks::new(16);
+        asks.open(Instant(0), Seq(1), Instant(100));
+        asks.promised(Seq(1), Instant(1000));
+        asks.open(Instant(50), Seq(2), Instant(150));
+        assert_eq!(due_now(&mut asks, Instant(150), 100), [2]);
+        assert_eq!(due_now(&mut asks, Instant(999), 100), []);
+        assert_eq!(due_now(&mut asks, Instant(1000), 100), [1]);
+    }
+
+    #[test]
+    fn a_parked_gap_is_asked_for_once_its_block_is_over() {
+        let mut asks = Asks::new(16);
+        for seq in [3, 7] {
+            asks.open_parked(Instant(0), Seq(seq), Instant(5000));
+        }
+        assert!(asks.unpark(Seq(4), Instant(100)));
+        assert_eq!(asks.first_parked(), Some(Seq(7)));
+        assert_eq!(due_now(&mut asks, Instant(100), 100), [3]);
+        assert_eq!(due_now(&mut asks, Instant(5000), 100), [7]);
     }
 
     #[test]

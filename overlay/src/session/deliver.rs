@@ -54,6 +54,21 @@ impl Deliveries {
         forgotten
     }
 
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Whether nothing waits that came out of order.
+    pub(super) fn is_drained(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Delivers from `seq` on, which lies before all that has come; nothing has been delivered yet.
+    pub(super) fn begin_earlier(&mut self, seq: Seq) {
+        self.from = seq;
+        self.expected = seq;
+    }
+
     /// Changes the order of what is not delivered yet. To order what came as it came would need to know what of it was
     /// delivered: only packets from the end of the window on are in order then.
     pub(super) fn change_order<P>(&mut self, order: Order, window: &Window<P>) {
@@ -84,8 +99,9 @@ impl Deliveries {
     }
 
     /// Notes a packet that came in. `true`: one that waits for its delivery had to make room for it.
-    pub(super) fn packet_is_in(&mut self, seq: Seq, by_tree: bool) -> bool {
-        if by_tree {
+    /// `live`: it came as the source sent it, rather than afterwards.
+    pub(super) fn packet_is_in(&mut self, seq: Seq, live: bool) -> bool {
+        if live {
             self.pace.grant(EARNED);
         }
         let in_order = self.order == Order::Ordered && seq >= self.expected;
@@ -149,7 +165,10 @@ impl Deliveries {
 impl<P> Session<P> {
     /// The next packet to deliver, if there is one and the pace allows it.
     pub(crate) fn poll_deliver(&mut self, now: Instant) -> Option<Seq> {
-        let deliveries = self.deliveries.as_mut()?;
+        let deliveries = self
+            .deliveries
+            .as_mut()
+            .filter(|_| self.history.is_none())?;
         deliveries.paced_until = None;
         let seq = deliveries.next(&self.window, &mut self.stats.undelivered)?;
         if !deliveries.pace.take(now) {

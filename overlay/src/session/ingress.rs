@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use super::Session;
+use super::{Session, Source};
 use crate::window::Slot;
-use crate::wire::{Header, Kind};
-use crate::{Instant, Seq};
+use crate::wire::{FLAG_END, Header, Kind};
+use crate::{Instant, Seq, Tree};
 
 /// Silence after a packet before the first heartbeat (design: §5.2).
 const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
@@ -40,19 +40,22 @@ impl Announcer {
 
 impl<P> Session<P> {
     /// Numbers a packet of the source and keeps it. The header is that of the data packet to send down the tree, its
-    /// timestamp the one given. `None` at a node that is not the ingress; the packet is dropped.
+    /// timestamp the one given. `None` at a node that is not the ingress, or has ended the stream; the packet is dropped.
     pub(crate) fn handle_source(
         &mut self,
         now: Instant,
         timestamp: u64,
         packet: P,
     ) -> Option<Header> {
-        let epoch = self.epoch?;
+        let epoch = self.epoch.filter(|_| !self.ended)?;
         self.announcer.as_mut()?.packet_sent(now);
         let sequence = self.window.next();
         self.make_room(now, sequence);
         self.window.push(Slot::Held(packet, now));
-        self.packet_is_in(sequence, true);
+        self.packet_is_in(sequence, Source::Tree(Tree::First));
+        if let Some(maker) = &mut self.parity_maker {
+            maker.packet_sent(sequence);
+        }
         Some(Header {
             kind: Kind::Data,
             flags: 0,
@@ -74,12 +77,20 @@ impl<P> Session<P> {
         announcer.due = now + announcer.interval;
         Some(Header {
             kind: Kind::Heartbeat,
-            flags: 0,
+            flags: FLAG_END * u8::from(self.ended),
             epoch: self.epoch?,
             session: self.config.id,
             sequence: lead,
             timestamp: 0,
         })
+    }
+
+    /// Ends the stream: takes no more packets, and says so with each heartbeat from now on.
+    pub(crate) fn end(&mut self, now: Instant) {
+        if let Some(announcer) = &mut self.announcer {
+            *announcer = Announcer::new(now);
+            self.ended = true;
+        }
     }
 
     /// Makes the window fit `seq` and one more packet.

@@ -2,11 +2,13 @@
 
 use thiserror::Error;
 
-use super::Session;
+use super::answer::NAK_SEQUENCES_MAX;
+use super::ask::BACK_OFF_MAX;
+use super::{Session, Source};
 use crate::neighbor::Neighbor;
-use crate::window::Slot;
-use crate::wire::Header;
-use crate::{Epoch, Instant, NeighborId, Seq, SeqRange};
+use crate::window::{Marks, Slot};
+use crate::wire::{FLAG_END, FLAG_SECOND, Header, NakRanges};
+use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, Tree};
 use core::time::Duration;
 
 /// After this much silence of an epoch any other one is followed, even one that compares as older: the ingress may have
@@ -17,6 +19,12 @@ const EPOCH_HOLD: Duration = Duration::from_secs(1);
 const RESYNC_AFTER: u8 = 3;
 /// Requests outstanding at once, at least: a receive ring's worth, so that answers can't overrun it.
 const OUTSTANDING_MIN: usize = 1024;
+/// Longest time between two ways of a packet that is waited for: the longest way round the earth.
+const LAG_MAX: Duration = Duration::from_millis(250);
+/// Time that the slower way gets before anything is known of it: that of a time-out.
+const LAG_INITIAL: Duration = Duration::from_millis(10);
+/// Longest time that a gap waits for parity: two round trips of a slow link. Usually the next block ends it.
+const PARITY_WAIT: Duration = Duration::from_millis(50);
 /// Requests to the parent before its backups are asked in turn.
 const PARENT_TRIES: usize = 2;
 
@@ -32,9 +40,12 @@ pub enum Reject {
     /// It belongs to another life of the ingress than the present one.
     #[error("of another epoch")]
     EpochOld,
-    /// It is here already.
+    /// It came by the same way before.
     #[error("duplicate")]
     Duplicate,
+    /// It came by another way before, as it should where there are several.
+    #[error("came by another way before")]
+    Redundant,
     /// It lies before the window: given up or gone.
     #[error("older than the window")]
     SequenceOld,
@@ -47,13 +58,19 @@ pub enum Reject {
     /// The sender is not a neighbor of the session, or there is no room for one more child.
     #[error("not a child")]
     NotAChild,
+    /// The sender asks for more than it may.
+    #[error("more NAKs than it may send")]
+    NakOverBudget,
+    /// The sender has asked for more than it may for so long that it gets nothing for a while.
+    #[error("ejected")]
+    Ejected,
     /// A hello that is a replay or out of date.
     #[error("stale hello")]
     HelloStale,
 }
 
 impl<P> Session<P> {
-    /// Takes a packet of the tree. `Ok`: it is new, held, and to be sent on to the children.
+    /// Takes a packet of a tree. `Ok`: it is held and to be sent on down that tree, whose first one it is.
     pub(crate) fn handle_data(
         &mut self,
         now: Instant,
@@ -61,26 +78,27 @@ impl<P> Session<P> {
         packet: P,
     ) -> Result<(), Reject> {
         let seq = header.sequence;
+        let (tree, mark) = tree_of(header);
         self.follow_epoch(now, header.epoch, seq)?;
         if seq >= self.window.next() {
-            self.advance_to(now, seq)?;
-            self.make_room(now, seq);
-            self.window.push(Slot::Held(packet, now));
-            self.packet_is_in(seq, true);
-            return Ok(());
-        }
-        match self.window.slot(seq) {
-            Slot::Missing => {
-                self.fill(now, seq, packet);
-                self.packet_is_in(seq, true);
-                Ok(())
+            self.append(now, seq, packet, Source::Tree(tree))?;
+        } else {
+            match self.window.slot(seq) {
+                Slot::Missing => self.fill(now, seq, packet, Source::Tree(tree)),
+                Slot::Held(_, at) => {
+                    let behind = now.since(*at);
+                    if self.window.marks_mut(seq).has(mark) {
+                        self.stats.duplicates += 1;
+                        return Err(Reject::Duplicate);
+                    }
+                    self.came_again(behind);
+                }
+                Slot::Absent | Slot::Lost => return Err(Reject::SequenceOld),
             }
-            Slot::Held(..) => {
-                self.stats.duplicates += 1;
-                Err(Reject::Duplicate)
-            }
-            Slot::Absent | Slot::Lost => Err(Reject::SequenceOld),
         }
+        self.window.marks_mut(seq).add(mark);
+        self.copying.came_by_tree(tree);
+        Ok(())
     }
 
     /// Takes a repair. `Ok`: it filled a gap.
@@ -100,14 +118,8 @@ impl<P> Session<P> {
         self.stats.repairs_received += 1;
         match self.window.slot(seq) {
             Slot::Missing => {
-                if seq >= self.first {
-                    self.stats
-                        .repair_latency
-                        .record(now.since(self.asks.since(seq)));
-                }
                 self.last_repair = (now, seq);
-                self.fill(now, seq, packet);
-                self.packet_is_in(seq, false);
+                self.fill(now, seq, packet, Source::Repair);
                 Ok(())
             }
             Slot::Held(..) => {
@@ -119,6 +131,48 @@ impl<P> Session<P> {
         }
     }
 
+    /// Takes a copy. `Ok`: it came before the tree, or filled a gap.
+    pub(crate) fn handle_copy(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        packet: P,
+    ) -> Result<(), Reject> {
+        let seq = header.sequence;
+        self.follow_epoch(now, header.epoch, seq)?;
+        self.stats.copies_received += 1;
+        if seq >= self.window.next() {
+            return self.append(now, seq, packet, Source::Copy);
+        }
+        match self.window.slot(seq) {
+            Slot::Missing => {
+                self.fill(now, seq, packet, Source::Copy);
+                Ok(())
+            }
+            Slot::Held(_, at) => {
+                let behind = now.since(*at);
+                self.came_again(behind);
+                Err(Reject::Redundant)
+            }
+            Slot::Absent | Slot::Lost => Err(Reject::SequenceOld),
+        }
+    }
+
+    /// Learns how far the ways lie apart: a gap may be filled by the slower one for so long.
+    fn came_again(&mut self, behind: Duration) {
+        self.lag.sample(behind);
+    }
+
+    /// Takes a packet that lies at or above the end of the window.
+    fn append(&mut self, now: Instant, seq: Seq, packet: P, source: Source) -> Result<(), Reject> {
+        self.advance_to(now, seq)?;
+        self.make_room(now, seq);
+        self.window.push(Slot::Held(packet, now));
+        self.packet_is_in(seq, source);
+        self.block_may_be_over(now, seq);
+        Ok(())
+    }
+
     /// Learns the ingress' lead. `Ok`: to be sent on to the children.
     pub(crate) fn handle_heartbeat(&mut self, now: Instant, header: &Header) -> Result<(), Reject> {
         let lead = header.sequence;
@@ -126,17 +180,31 @@ impl<P> Session<P> {
         if lead >= self.window.next() {
             self.advance_to(now, lead.next())?;
         }
+        // What the source has paused after has had its parity.
+        self.unpark(now, lead);
+        if header.flags & FLAG_END != 0 && !self.ended {
+            self.ended = true;
+            self.changes.ended = true;
+        }
         Ok(())
     }
 
     /// Makes sure that the packet belongs to the present epoch, beginning it with `seq` if it is new.
-    fn follow_epoch(&mut self, now: Instant, epoch: Epoch, seq: Seq) -> Result<(), Reject> {
+    pub(super) fn follow_epoch(
+        &mut self,
+        now: Instant,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> Result<(), Reject> {
         if self.is_ingress() {
             return Err(Reject::Role);
         }
         match self.epoch {
             Some(present) if present == epoch => {}
-            None => self.join(now, epoch, seq),
+            None => {
+                self.join(now, epoch, seq);
+                self.ask_for_history(now);
+            }
             Some(present) => {
                 let silent = self.heard_at + EPOCH_HOLD <= now;
                 if !epoch.is_newer_than(present) && !silent {
@@ -158,13 +226,19 @@ impl<P> Session<P> {
         self.changes.epoch = true;
         self.epoch = Some(epoch);
         self.beyond = None;
-        self.restart_at(first);
+        self.ended = false;
+        self.restart_at(now, first);
     }
 
-    fn restart_at(&mut self, first: Seq) {
+    fn restart_at(&mut self, now: Instant, first: Seq) {
         self.first = first;
         self.lowest_gap = first;
         self.window.restart_at(first);
+        self.confirms.clear();
+        self.parities.clear();
+        self.answers.clear(first);
+        self.copying.restart(now, first);
+        self.catch_ups.restart_at(first);
         if let Some(deliveries) = &mut self.deliveries {
             self.stats.undelivered += deliveries.start_at(first) as u64;
         }
@@ -174,16 +248,30 @@ impl<P> Session<P> {
         while self.window.trail() < self.window.next() {
             self.evict_trail(now);
         }
-        self.answers.clear();
+    }
+
+    /// Forgets a stream whose ingress has been silent for too long.
+    pub(super) fn expire_if_idle(&mut self, now: Instant) {
+        let idle_at = self.heard_at + self.config.idle_timeout;
+        if self.is_ingress() || self.epoch.is_none() || now < idle_at {
+            return;
+        }
+        self.clear(now);
+        self.sent_before = self.sent();
+        let next = self.window.next();
+        self.restart_at(now, next);
+        self.epoch = None;
+        self.changes.idle = true;
     }
 
     /// Opens gaps for everything before `seq`, which lies at or above the end of the window.
-    fn advance_to(&mut self, now: Instant, seq: Seq) -> Result<(), Reject> {
+    pub(super) fn advance_to(&mut self, now: Instant, seq: Seq) -> Result<(), Reject> {
         let lead = self.window.next();
         if seq.above(lead) > self.window.capacity() / 2 {
             return self.jump_to(now, seq);
         }
         self.beyond = None;
+        let first = self.window.next();
         while self.window.next() < seq {
             let gap = self.window.next();
             self.make_room(now, gap);
@@ -192,9 +280,59 @@ impl<P> Session<P> {
                 self.lowest_gap = gap;
             }
             self.stats.in_flight += 1;
-            self.asks.open(now, gap, now + self.config.reorder_delay);
+            self.open_gap(now, gap);
+        }
+        // Where another way may still bring it, it is not worth a word yet.
+        if first < seq && !self.is_redundant() {
+            let until = now + self.config.reorder_delay + self.upstream_rto;
+            self.confirm(first, seq.above(first), until);
         }
         Ok(())
+    }
+
+    fn open_gap(&mut self, now: Instant, gap: Seq) {
+        match self.config.fec {
+            Some(_) => self.asks.open_parked(now, gap, now + PARITY_WAIT),
+            None => {
+                let due = now + self.config.reorder_delay + self.lag();
+                self.asks.open(now, gap, due);
+            }
+        }
+    }
+
+    /// Whether gaps are expected to be filled without a request.
+    fn is_redundant(&self) -> bool {
+        self.has_other_way() || self.config.fec.is_some()
+    }
+
+    fn has_other_way(&self) -> bool {
+        self.copying.is_active() || !self.config.second_upstream.is_empty()
+    }
+
+    /// How long after the first of its ways a packet may come by another.
+    fn lag(&self) -> Duration {
+        if !self.has_other_way() {
+            return Duration::ZERO;
+        }
+        self.lag.upper().unwrap_or(LAG_INITIAL).min(LAG_MAX)
+    }
+
+    /// Asks for what the blocks before that of `seq` still lack: their parity has had its chance.
+    fn block_may_be_over(&mut self, now: Instant, seq: Seq) {
+        let (Some(fec), Some(gap)) = (self.config.fec, self.asks.first_parked()) else {
+            return;
+        };
+        let block = u64::from(fec.block);
+        let begin = (seq.0 - 1) / block * block;
+        if gap.0 <= begin {
+            self.unpark(now, Seq(begin));
+        }
+    }
+
+    /// Has the gaps up to `last` that wait for parity asked for.
+    pub(super) fn unpark(&mut self, now: Instant, last: Seq) {
+        let due = now + self.config.reorder_delay + self.lag();
+        self.asks.unpark(last, due);
     }
 
     /// Follows a jump beyond the window, once several packets in a row agree on it.
@@ -216,36 +354,54 @@ impl<P> Session<P> {
         self.stats.resyncs += 1;
         self.changes.skipped = skipped;
         self.beyond = None;
-        self.restart_at(seq);
+        self.restart_at(now, seq);
         Ok(())
     }
 
-    fn fill(&mut self, now: Instant, seq: Seq, packet: P) {
-        self.asks.close(seq);
-        if seq >= self.first {
-            self.stats.in_flight -= 1;
+    /// Fills the gap `seq`.
+    pub(super) fn fill(&mut self, now: Instant, seq: Seq, packet: P, source: Source) {
+        let own = seq >= self.first;
+        if own && !matches!(source, Source::Tree(_)) {
+            let latency = now.since(self.asks.since(seq));
+            self.stats.repair_latency.record(latency);
         }
+        self.asks.close(seq);
+        self.stats.in_flight -= u64::from(own);
         while self.window.held() >= self.held_max && self.window.trail() < seq {
             self.evict_trail(now);
         }
         self.window.put(seq, Slot::Held(packet, now));
         self.gap_closed(seq);
-        self.answers.packet_is_in(&mut self.window, seq);
+        self.answers
+            .gap_is_filled(&mut self.window, seq, own, source);
+        self.packet_is_in(seq, source);
+        self.block_may_be_whole(seq);
     }
 
     /// Counts the packet that just came in and queues it for delivery.
-    pub(super) fn packet_is_in(&mut self, seq: Seq, by_tree: bool) {
+    pub(super) fn packet_is_in(&mut self, seq: Seq, source: Source) {
         if seq < self.first {
             self.stats.backfilled += 1;
             return;
         }
-        if by_tree {
-            self.stats.tree += 1;
-        } else {
-            self.stats.repaired += 1;
+        match source {
+            Source::Tree(tree) => {
+                self.stats.tree += 1;
+                self.stats.second_tree += u64::from(tree == Tree::Second);
+            }
+            Source::Repair => self.stats.repaired += 1,
+            Source::Copy => {
+                self.stats.repaired += 1;
+                self.stats.copied += 1;
+            }
+            Source::Parity => {
+                self.stats.repaired += 1;
+                self.stats.rebuilt += 1;
+            }
         }
         if let Some(deliveries) = &mut self.deliveries {
-            let pushed_out = deliveries.packet_is_in(seq, by_tree);
+            let live = matches!(source, Source::Tree(_) | Source::Copy);
+            let pushed_out = deliveries.packet_is_in(seq, live);
             self.stats.undelivered += u64::from(pushed_out);
         }
     }
@@ -270,7 +426,10 @@ impl<P> Session<P> {
         let outstanding_max = self.outstanding_max(neighbors);
         self.ranges.clear();
         let mut to = None;
-        while let Some(seq) = self.asks.due(now, outstanding_max) {
+        let mut room = NAK_SEQUENCES_MAX;
+        while room > 0
+            && let Some(seq) = self.asks.due(now, outstanding_max)
+        {
             // Those that a child asked for are not looked at by themselves: this is often enough.
             if seq < self.first && self.is_past_deadline(now, seq) {
                 self.give_up(seq);
@@ -278,6 +437,9 @@ impl<P> Session<P> {
             }
             let target = self.target(neighbors, self.asks.tries(seq));
             let rto = neighbor(neighbors, target).map_or(Duration::ZERO, |to| to.rtt.rto());
+            if self.parent() == Some(target) {
+                self.upstream_rto = rto;
+            }
             if let Some(due) = self.still_coming(now, seq, rto) {
                 self.asks.put_off(seq, due);
                 continue;
@@ -286,7 +448,12 @@ impl<P> Session<P> {
                 break;
             }
             to = Some(target);
-            self.asks.asked(now, seq, rto);
+            room -= 1;
+            let again = self.asks.tries(seq) > 0;
+            let due = self.asks.asked(now, seq, rto);
+            if seq >= self.first && (again || self.is_redundant()) {
+                self.confirm(seq, 1, due);
+            }
         }
         self.stats.naks_sent += u64::from(to.is_some());
         to.map(|to| (to, &self.ranges[..]))
@@ -310,27 +477,112 @@ impl<P> Session<P> {
         up.next().unwrap_or(upstream[self.parent])
     }
 
-    /// Chooses the first neighbor that is up as parent; what was asked of another is asked of it at once.
-    pub(crate) fn choose_parent(&mut self, now: Instant, neighbors: &[Option<Neighbor>]) {
-        let serves = |id: &NeighborId| neighbor(neighbors, *id).is_some_and(Neighbor::may_serve);
-        let Some(parent) = self.config.upstream.iter().position(serves) else {
+    /// Chooses the first neighbor that serves as parent; what was asked of another is asked of it at once. One before
+    /// the present parent must have been up for `hold_down`, so that it does not come and go.
+    pub(crate) fn choose_parent(
+        &mut self,
+        now: Instant,
+        neighbors: &[Option<Neighbor>],
+        hold_down: Duration,
+    ) {
+        let serves = |id: NeighborId| neighbor(neighbors, id).is_some_and(Neighbor::may_serve);
+        let steady =
+            |id: NeighborId| neighbor(neighbors, id).is_some_and(|it| it.is_steady(now, hold_down));
+        let present = self.parent().is_some_and(serves);
+        let mut places = self.config.upstream.iter().enumerate();
+        let best = places.find(|&(place, &id)| {
+            if present && place < self.parent {
+                steady(id)
+            } else {
+                serves(id)
+            }
+        });
+        let Some((best, _)) = best else {
             return;
         };
-        if parent != self.parent {
-            self.parent = parent;
+        if best != self.parent {
+            self.parent = best;
             self.changes.parent = true;
-            self.graft_at = now;
+            self.request_at = now;
             self.asks.start_over(now);
         }
     }
 
-    /// Whom to ask for the tree, when that is due: a parent that is not the configured one must be told.
-    pub(crate) fn poll_graft(&mut self, now: Instant, interval: Duration) -> Option<NeighborId> {
-        if self.parent == 0 || now < self.graft_at {
+    /// Announces to the children that `count` gaps from `first` on are being seen to, and until when.
+    fn confirm(&mut self, first: Seq, count: u64, until: Instant) {
+        if !self.answers.has_tree() {
+            return;
+        }
+        self.confirmed_until = self.confirmed_until.max(until);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if let Some(last) = self.confirms.back_mut()
+            && last.last().next() == first
+            && let Some(longer) = SeqRange::new(last.first(), last.count().saturating_add(count))
+        {
+            *last = longer;
+        } else if self.confirms.len() < super::NAK_RANGES_MAX {
+            self.confirms.extend(SeqRange::new(first, count));
+        }
+    }
+
+    /// The next NAK confirmation, in [`Session::nak_ranges`]: how long the children need not ask.
+    pub(crate) fn poll_confirm(&mut self, now: Instant) -> Option<Duration> {
+        if self.confirms.is_empty() {
             return None;
         }
-        self.graft_at = now + interval;
-        self.parent()
+        self.ranges.clear();
+        self.ranges.extend(self.confirms.drain(..));
+        self.stats.confirms_sent += 1;
+        Some(self.confirmed_until.since(now))
+    }
+
+    /// Takes a parent's word that it sees to these gaps: they are not asked for until its time is over.
+    pub(crate) fn handle_confirm(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        (from, rto): (NeighborId, Duration),
+        ranges: NakRanges<'_>,
+    ) -> Result<(), Reject> {
+        if self.is_ingress() {
+            return Err(Reject::Role);
+        }
+        if self.epoch != Some(header.epoch) {
+            return Err(Reject::EpochOld);
+        }
+        self.stats.confirms_received += 1;
+        if self.parent() != Some(from) {
+            return Ok(());
+        }
+        let promised = Duration::from_nanos(header.timestamp).min(BACK_OFF_MAX.max(4 * rto));
+        let until = now + promised;
+        let relay = until > self.confirmed_until + self.config.reorder_delay;
+        let mut room = NAK_SEQUENCES_MAX;
+        for range in ranges.iter() {
+            let mut seq = range.first().max(self.first).max(self.window.trail());
+            let end = range.last().next().min(self.window.next());
+            while seq < end && room > 0 {
+                if self.window.is_missing(seq) {
+                    self.copying.excuse();
+                    self.asks.promised(seq, until + self.config.reorder_delay);
+                    if relay {
+                        self.confirm(seq, 1, until);
+                    }
+                }
+                seq = seq.next();
+                room -= 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tree that a packet came by, and its mark.
+fn tree_of(header: &Header) -> (Tree, Marks) {
+    if header.flags & FLAG_SECOND == 0 {
+        (Tree::First, Marks::FIRST_TREE)
+    } else {
+        (Tree::Second, Marks::SECOND_TREE)
     }
 }
 

@@ -49,7 +49,11 @@ fn nak(session: &mut Session<u64>, now: Instant, ranges: &[(u64, u32)]) {
         .map(|&(first, count)| SeqRange::new(Seq(first), count).unwrap());
     let body: Vec<u8> = ranges.flat_map(wire::emit_range).collect();
     session
-        .handle_nak(now, CHILD, NakRanges::parse(&body).unwrap())
+        .handle_nak(
+            now,
+            (CHILD, Duration::ZERO),
+            NakRanges::parse(&body).unwrap(),
+        )
         .unwrap();
 }
 

@@ -1,0 +1,196 @@
+//! Having copies sent: when, by whom, and for how long.
+
+use core::time::Duration;
+
+use super::{Mode, Session};
+use crate::neighbor::Neighbor;
+use crate::wire::{FLAG_COPY, FLAG_GRAFT, FLAG_HISTORY};
+use crate::{Instant, NeighborId, Seq, Tree};
+
+/// How often mode `auto` looks at the loss: five times within the second in which it is to act.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Packets that a share of losses is judged by, at least: one of them lost is 1 %.
+const PACKETS_MIN: u64 = 100;
+/// Loss from which on copies are worth their bytes: one packet in this many.
+const WORTH_COPIES: u64 = 100;
+/// Loss below which they are not: one packet in this many. A quarter of the other, so that chance alone does not move it.
+const NOT_WORTH_COPIES: u64 = 400;
+/// Intervals in a row that must be below before copies end: 800 ms.
+const CALM_INTERVALS: u8 = 4;
+
+/// A session's request for copies, and what mode `auto` goes by.
+#[derive(Debug)]
+pub(super) struct Copying {
+    active: bool,
+    look_at: Instant,
+    /// End of the window when the interval began.
+    begin: Seq,
+    /// Packets that the first tree brought in the interval.
+    came: u64,
+    /// Packets that the parent said it lacks itself.
+    excused: u64,
+    calm: u8,
+}
+
+/// A hello with a session that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) to: NeighborId,
+    pub(crate) flags: u8,
+    pub(crate) sequence: Seq,
+    pub(crate) timestamp: u64,
+}
+
+impl Copying {
+    pub(super) fn new(now: Instant, mode: Mode) -> Copying {
+        Copying {
+            active: mode == Mode::Copy,
+            look_at: now + INTERVAL,
+            begin: Seq::FIRST,
+            came: 0,
+            excused: 0,
+            calm: 0,
+        }
+    }
+
+    pub(super) fn set_mode(&mut self, mode: Mode) {
+        match mode {
+            Mode::Pull => self.active = false,
+            Mode::Copy => self.active = true,
+            Mode::Auto => {}
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    pub(super) fn came_by_tree(&mut self, tree: Tree) {
+        self.came += u64::from(tree == Tree::First);
+    }
+
+    pub(super) fn excuse(&mut self) {
+        self.excused += 1;
+    }
+
+    /// Begins an interval.
+    pub(super) fn restart(&mut self, now: Instant, next: Seq) {
+        self.look_at = now + INTERVAL;
+        self.begin = next;
+        self.came = 0;
+        self.excused = 0;
+    }
+
+    /// Judges the loss of the interval that is over. `true`: copies begin or end.
+    fn judge(&mut self, now: Instant, next: Seq) -> bool {
+        let sent = next.above(self.begin);
+        if now < self.look_at || sent < PACKETS_MIN {
+            return false;
+        }
+        let lost = sent.saturating_sub(self.came + self.excused);
+        self.restart(now, next);
+        let before = self.active;
+        if lost * WORTH_COPIES >= sent {
+            self.active = true;
+            self.calm = 0;
+        } else if lost * NOT_WORTH_COPIES <= sent {
+            self.calm = self.calm.saturating_add(1);
+            self.active &= self.calm < CALM_INTERVALS;
+        } else {
+            self.calm = 0;
+        }
+        self.active != before
+    }
+}
+
+impl<P> Session<P> {
+    /// Whether copies are asked for at present.
+    #[must_use]
+    pub fn is_copying(&self) -> bool {
+        self.copying.is_active()
+    }
+
+    /// Moves mode `auto` on.
+    pub(super) fn judge_loss(&mut self, now: Instant) {
+        if self.config.mode != Mode::Auto || self.is_ingress() || self.ended {
+            return;
+        }
+        if self.copying.judge(now, self.window.next()) {
+            self.stats.mode_changes += 1;
+            self.changes.copying = true;
+            self.request_at = now;
+        }
+    }
+
+    /// When [`Session::judge_loss`] is next needed.
+    pub(super) fn judge_at(&self) -> Option<Instant> {
+        let judges = self.config.mode == Mode::Auto && !self.is_ingress();
+        let enough = self.window.next().above(self.copying.begin) >= PACKETS_MIN;
+        (judges && enough && !self.ended).then_some(self.copying.look_at)
+    }
+
+    /// Whether there is anything that neighbors must be asked for again and again.
+    pub(super) fn has_requests(&self) -> bool {
+        let asks = self.parent > 0 || self.copying.is_active();
+        asks && !self.is_ingress() && !self.ended
+    }
+
+    /// Whether a parent before the present one may have been back for long enough.
+    pub(crate) fn parent_may_return(&self, now: Instant) -> bool {
+        self.parent > 0 && now >= self.request_at
+    }
+
+    /// What to ask a neighbor for, when that is due: the tree, where the parent is not the configured one and must be
+    /// told; copies; and how much history there is.
+    pub(crate) fn poll_request(
+        &mut self,
+        now: Instant,
+        neighbors: &[Option<Neighbor>],
+        interval: Duration,
+    ) -> Option<Request> {
+        let parent = self.parent()?;
+        if self
+            .history
+            .as_mut()
+            .is_some_and(|history| history.ask(now))
+        {
+            let span = self.config.catch_up.as_nanos();
+            return Some(Request {
+                to: parent,
+                flags: FLAG_HISTORY,
+                sequence: Seq(0),
+                timestamp: u64::try_from(span).unwrap_or(u64::MAX),
+            });
+        }
+        if self.has_requests() && now >= self.request_at {
+            self.request_at = now + interval;
+            self.requests = FLAG_COPY * u8::from(self.is_copying());
+            self.requests |= FLAG_GRAFT * u8::from(self.parent > 0);
+        }
+        let source = self.copy_source(neighbors).unwrap_or(parent);
+        let (to, flags) = match self.requests {
+            0 => return None,
+            both if source == parent => (parent, both),
+            both if both & FLAG_GRAFT != 0 => (parent, FLAG_GRAFT),
+            copy => (source, copy),
+        };
+        self.requests &= !flags;
+        Some(Request {
+            to,
+            flags,
+            sequence: self.window.next(),
+            timestamp: 0,
+        })
+    }
+
+    /// Who sends the copies: a neighbor on another path than the tree where there is one, else the parent.
+    fn copy_source(&self, neighbors: &[Option<Neighbor>]) -> Option<NeighborId> {
+        let is_up = |id: &NeighborId| super::neighbor(neighbors, *id).is_some_and(Neighbor::is_up);
+        let parent = self.parent();
+        let others = self.config.upstream.iter().copied();
+        others
+            .filter(|&id| Some(id) != parent)
+            .find(is_up)
+            .or(parent)
+    }
+}

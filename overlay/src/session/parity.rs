@@ -1,0 +1,254 @@
+//! Forward error correction: when the ingress makes parity, and when a receiver can rebuild with it.
+//!
+//! The bytes are the caller's: it makes the parity of a block from the packets of the session, and the missing packets
+//! of a block from the others and its parity.
+
+use alloc::collections::VecDeque;
+
+use super::{Fec, Reject, Session, Source};
+use crate::window::Slot;
+use crate::wire::{Header, ParityHeader};
+use crate::{Instant, Seq};
+
+/// Parity packets kept by a receiver: some blocks' worth, since a block is over when the next one is.
+const KEPT_MAX: usize = 256;
+/// Blocks whose parity waits to be sent, or that wait to be rebuilt; the oldest go.
+const WAITING_MAX: usize = 64;
+
+/// The parity that a receiver keeps, as long as packets of its block are missing.
+#[derive(Debug)]
+pub(super) struct Parities<P> {
+    kept: VecDeque<Kept<P>>,
+    /// The first sequences of blocks that can be rebuilt.
+    ready: VecDeque<Seq>,
+}
+
+#[derive(Debug)]
+struct Kept<P> {
+    first: Seq,
+    header: ParityHeader,
+    packet: P,
+}
+
+impl<P> Kept<P> {
+    fn end(&self) -> Seq {
+        Seq(self.first.0 + u64::from(self.header.count))
+    }
+}
+
+impl<P> Parities<P> {
+    pub(super) fn new(fec: Option<Fec>) -> Parities<P> {
+        let room = |most| if fec.is_some() { most } else { 0 };
+        Parities {
+            kept: VecDeque::with_capacity(room(KEPT_MAX)),
+            ready: VecDeque::with_capacity(room(WAITING_MAX)),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.kept.clear();
+        self.ready.clear();
+    }
+
+    pub(super) fn any_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn of_block(&self, first: Seq) -> impl Iterator<Item = &Kept<P>> {
+        self.kept.iter().filter(move |kept| kept.first == first)
+    }
+
+    fn keep(&mut self, first: Seq, header: ParityHeader, packet: P) {
+        if self.kept.len() == KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Kept {
+            first,
+            header,
+            packet,
+        });
+    }
+
+    fn is_ready(&mut self, first: Seq) {
+        if self.ready.contains(&first) {
+            return;
+        }
+        if self.ready.len() == WAITING_MAX {
+            self.ready.pop_front();
+        }
+        self.ready.push_back(first);
+    }
+}
+
+/// What the ingress has to make parity of.
+#[derive(Debug)]
+pub(super) struct ParityMaker {
+    fec: Fec,
+    /// First sequence of the block that is not full yet.
+    begin: Seq,
+    /// Blocks whose parity is to be sent, each with the packet that is next.
+    due: VecDeque<(Seq, ParityHeader)>,
+}
+
+impl ParityMaker {
+    pub(super) fn new(fec: Fec, next: Seq) -> ParityMaker {
+        ParityMaker {
+            fec,
+            begin: next,
+            due: VecDeque::with_capacity(WAITING_MAX),
+        }
+    }
+
+    pub(super) fn packet_sent(&mut self, seq: Seq) {
+        if seq.0.is_multiple_of(u64::from(self.fec.block)) {
+            self.finish_block(seq);
+        }
+    }
+
+    /// Ends the present block with `last`, full or not.
+    pub(super) fn finish_block(&mut self, last: Seq) {
+        let count = last.next().above(self.begin);
+        let Some(count) = u8::try_from(count).ok().filter(|&count| count > 0) else {
+            return;
+        };
+        if self.due.len() == WAITING_MAX {
+            self.due.pop_front();
+        }
+        let header = ParityHeader {
+            count,
+            parity: self.fec.parity,
+            index: 0,
+        };
+        self.due.push_back((self.begin, header));
+        self.begin = last.next();
+    }
+
+    fn poll(&mut self) -> Option<(Seq, ParityHeader)> {
+        let (first, next) = self.due.front_mut()?;
+        let found = (*first, *next);
+        next.index += 1;
+        if next.index == next.parity {
+            self.due.pop_front();
+        }
+        Some(found)
+    }
+}
+
+impl<P> Session<P> {
+    /// The next parity packet to make and to send down the trees: of the block that begins with the sequence.
+    pub(crate) fn poll_parity(&mut self, now: Instant) -> Option<(Seq, ParityHeader)> {
+        let lead = self.lead();
+        let paused = self
+            .announcer
+            .as_ref()
+            .is_some_and(|announcer| announcer.poll_timeout() <= now);
+        let maker = self.parity_maker.as_mut()?;
+        if paused {
+            maker.finish_block(lead);
+        }
+        maker.poll()
+    }
+
+    /// Takes a parity packet. `Ok`: to be sent on down its tree.
+    pub(crate) fn handle_parity(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        parity: ParityHeader,
+        packet: P,
+    ) -> Result<(), Reject> {
+        let first = header.sequence;
+        let end = Seq(first.0 + u64::from(parity.count));
+        self.follow_epoch(now, header.epoch, end)?;
+        self.stats.parity_received += 1;
+        if end > self.window.next() {
+            self.advance_to(now, end)?;
+        }
+        let known = |kept: &Kept<P>| kept.header.index == parity.index;
+        if self.config.fec.is_none() || self.parities.of_block(first).any(known) {
+            return Ok(());
+        }
+        let lacking = self.lacking(first, end);
+        if lacking == 0 {
+            return Ok(());
+        }
+        let here = self.parities.of_block(first).count() + 1;
+        self.parities.keep(first, parity, packet);
+        if lacking <= here {
+            self.parities.is_ready(first);
+        } else if here == usize::from(parity.parity) {
+            self.unpark(now, Seq(end.0 - 1));
+        }
+        Ok(())
+    }
+
+    /// How many packets of a block are not here.
+    fn lacking(&self, first: Seq, end: Seq) -> usize {
+        let lacking = |&seq: &u64| self.window.packet(Seq(seq)).is_none();
+        (first.0..end.0).filter(lacking).count()
+    }
+
+    /// Looks whether the block of `seq`, which just came in, is whole, or can be made so.
+    pub(super) fn block_may_be_whole(&mut self, seq: Seq) {
+        let holds = |kept: &&Kept<P>| kept.first <= seq && seq < kept.end();
+        let Some((first, end)) = self
+            .parities
+            .kept
+            .iter()
+            .find(holds)
+            .map(|kept| (kept.first, kept.end()))
+        else {
+            return;
+        };
+        match self.lacking(first, end) {
+            0 => self.parities.kept.retain(|kept| kept.first != first),
+            lacking if lacking <= self.parities.of_block(first).count() => {
+                self.parities.is_ready(first);
+            }
+            _ => {}
+        }
+    }
+
+    /// A block that can be rebuilt: its first sequence and what its parity says of it.
+    pub(crate) fn poll_rebuild(&mut self) -> Option<(Seq, ParityHeader)> {
+        while let Some(first) = self.parities.ready.pop_front() {
+            let Some((end, header)) = self
+                .parities
+                .of_block(first)
+                .next()
+                .map(|kept| (kept.end(), kept.header))
+            else {
+                continue;
+            };
+            let lacking = self.lacking(first, end);
+            if (1..=self.parities.of_block(first).count()).contains(&lacking) {
+                return Some((first, header));
+            }
+        }
+        None
+    }
+
+    /// The parity that is here of the block that begins with `first`: which of it, and the packet as it was handed in.
+    pub fn parity(&self, first: Seq) -> impl Iterator<Item = (u8, &P)> {
+        self.parities
+            .of_block(first)
+            .map(|kept| (kept.header.index, &kept.packet))
+    }
+
+    /// Takes a packet that was rebuilt.
+    pub(crate) fn handle_rebuilt(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        packet: P,
+    ) -> Result<(), Reject> {
+        match self.window.slot(seq) {
+            Slot::Missing => {
+                self.fill(now, seq, packet, Source::Parity);
+                Ok(())
+            }
+            Slot::Held(..) => Err(Reject::Redundant),
+            Slot::Absent | Slot::Lost => Err(Reject::SequenceOld),
+        }
+    }
+}
