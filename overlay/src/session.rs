@@ -315,7 +315,7 @@ impl<P> Session<P> {
             requests: 0,
             request_at: now,
             lag: Rtt::default(),
-            copying: Copying::new(now, config.mode),
+            copying: Copying::new(now, if ingress { Mode::Pull } else { config.mode }),
             parities: Parities::new(config.fec.filter(|_| !ingress)),
             parity_maker: config
                 .fec
@@ -352,11 +352,16 @@ impl<P> Session<P> {
         self.held_max = held_max.min(self.window.capacity() as usize - 1024);
         self.answers
             .set_children(&config.downstream, &config.second_downstream);
-        self.copying.set_mode(config.mode);
+        if !self.is_ingress() {
+            self.copying.set_mode(config.mode);
+        }
         self.request_at = now;
         match (&mut self.deliveries, config.delivery) {
             (Some(deliveries), Some(order)) => deliveries.change_order(order, &self.window),
-            (_, None) => self.deliveries = None,
+            (_, None) => {
+                self.deliveries = None;
+                self.catch_ups = CatchUps::default();
+            }
             (deliveries, Some(order)) => {
                 let mut fresh = Deliveries::new(order, &config, self.window.capacity());
                 fresh.start_at(self.window.next());

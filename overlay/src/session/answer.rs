@@ -51,6 +51,8 @@ pub(super) struct Answers {
     subcasts: VecDeque<Seq>,
     /// Children on the first tree, a bit each.
     tree: u64,
+    /// Children on the second tree, a bit each.
+    second: u64,
     /// Children that get copies, a bit each.
     copying: u64,
     asked_for_history: bool,
@@ -80,6 +82,7 @@ impl Answers {
             queue_max,
             subcasts: VecDeque::new(),
             tree: 0,
+            second: 0,
             copying: 0,
             asked_for_history: false,
             turn: 0,
@@ -156,8 +159,10 @@ impl Answers {
                 set | u64::from(is_in(child)) << place
             })
         };
-        self.tree = set(&Child::is_on_the_tree);
-        self.copying = set(&|child| child.copies.is_some());
+        let tree = set(&Child::is_on_the_tree);
+        let second = set(&|child| child.second);
+        let copying = set(&|child| child.copies.is_some());
+        (self.tree, self.second, self.copying) = (tree, second, copying);
     }
 
     pub(super) fn downstream(&self, tree: Tree) -> impl Iterator<Item = NeighborId> + '_ {
@@ -220,13 +225,15 @@ impl Answers {
     ) {
         let served = match source {
             // The caller sends it on.
-            Source::Tree(_) => self.tree,
+            Source::Tree(Tree::First) => self.tree,
+            Source::Tree(Tree::Second) => self.second,
             Source::Repair | Source::Copy if own && self.tree & !self.copying != 0 => {
                 self.subcast(window, seq)
             }
             // They have the same parity.
             Source::Repair | Source::Copy | Source::Parity => 0,
         };
+        let served = served | self.copied_after(seq);
         let waiting = &mut window.interest_mut(seq).waiting;
         *waiting &= !served;
         let mut left = *waiting;
@@ -235,6 +242,18 @@ impl Answers {
             left &= left - 1;
             self.enqueue(window, place as usize, seq);
         }
+    }
+
+    /// The children whose copies have not come to `seq` yet.
+    fn copied_after(&self, seq: Seq) -> u64 {
+        if self.copying == 0 {
+            return 0;
+        }
+        let children = self.children.iter().enumerate();
+        children.fold(0, |set, (place, child)| {
+            let follows = child.copies.is_some_and(|copies| copies.next <= seq);
+            set | u64::from(follows) << place
+        })
     }
 
     /// Has `seq` go down the tree once; returns who gets it that way.

@@ -79,6 +79,12 @@ impl Asks {
         self.peek(seq).tries
     }
 
+    /// Whether the gap `seq`, which is open, was neither asked for nor promised so far.
+    pub(super) fn is_fresh(&self, seq: Seq) -> bool {
+        let gap = self.peek(seq);
+        gap.tries == 0 && usize::from(gap.list) != PROMISED
+    }
+
     /// Opens the gap `seq`, to be asked for first at `due`.
     pub(super) fn open(&mut self, now: Instant, seq: Seq, due: Instant) {
         self.open_in(now, seq, 0, due);
@@ -182,10 +188,10 @@ impl Asks {
 
     fn heads(&self, outstanding_max: usize) -> impl Iterator<Item = &List> {
         let room = self.outstanding < outstanding_max;
-        let fresh = self.lists[..1].iter().chain(&self.lists[TRIES..]);
-        self.lists[1..TRIES]
+        let fresh = [&self.lists[0], &self.lists[PARKED]];
+        self.lists[1..=PROMISED]
             .iter()
-            .chain(fresh.filter(move |_| room))
+            .chain(fresh.into_iter().filter(move |_| room))
             .filter(|list| list.head != NONE)
     }
 

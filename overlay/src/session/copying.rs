@@ -42,6 +42,7 @@ pub(crate) struct Request {
 }
 
 impl Copying {
+    /// `mode` is that of a receiver: the ingress has nobody to ask.
     pub(super) fn new(now: Instant, mode: Mode) -> Copying {
         Copying {
             active: mode == Mode::Copy,
@@ -178,7 +179,8 @@ impl<P> Session<P> {
         Some(Request {
             to,
             flags,
-            sequence: self.window.next(),
+            // What came before this node is not asked for.
+            sequence: self.epoch.map_or(Seq(0), |_| self.window.next()),
             timestamp: 0,
         })
     }

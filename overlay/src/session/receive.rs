@@ -424,6 +424,8 @@ impl<P> Session<P> {
         neighbors: &[Option<Neighbor>],
     ) -> Option<(NeighborId, &[SeqRange])> {
         let outstanding_max = self.outstanding_max(neighbors);
+        let parent = self.parent().and_then(|id| neighbor(neighbors, id));
+        self.upstream_rto = parent.map_or(Duration::ZERO, |parent| parent.rtt.rto());
         self.ranges.clear();
         let mut to = None;
         let mut room = NAK_SEQUENCES_MAX;
@@ -437,9 +439,6 @@ impl<P> Session<P> {
             }
             let target = self.target(neighbors, self.asks.tries(seq));
             let rto = neighbor(neighbors, target).map_or(Duration::ZERO, |to| to.rtt.rto());
-            if self.parent() == Some(target) {
-                self.upstream_rto = rto;
-            }
             if let Some(due) = self.still_coming(now, seq, rto) {
                 self.asks.put_off(seq, due);
                 continue;
@@ -504,7 +503,9 @@ impl<P> Session<P> {
             self.parent = best;
             self.changes.parent = true;
             self.request_at = now;
-            self.asks.start_over(now);
+            if !present {
+                self.asks.start_over(now);
+            }
         }
     }
 
@@ -563,7 +564,9 @@ impl<P> Session<P> {
             let end = range.last().next().min(self.window.next());
             while seq < end && room > 0 {
                 if self.window.is_missing(seq) {
-                    self.copying.excuse();
+                    if self.asks.is_fresh(seq) {
+                        self.copying.excuse();
+                    }
                     self.asks.promised(seq, until + self.config.reorder_delay);
                     if relay {
                         self.confirm(seq, 1, until);
