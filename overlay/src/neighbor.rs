@@ -395,3 +395,11 @@ impl Neighbor {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+impl Neighbor {
+    /// Brings the adjacency up, as two hellos would.
+    pub(crate) fn come_up(&mut self, now: Instant) {
+        self.change(now, HelloState::Up, StateReason::Hello);
+    }
+}

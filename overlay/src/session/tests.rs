@@ -4,10 +4,16 @@ use crate::wire::{self, Header, Kind, NakRanges};
 use alloc::boxed::Box;
 use std::vec;
 
+mod catch_up;
+mod confirm;
+mod copies;
+mod parity;
+
 const MS: Duration = Duration::from_millis(1);
 const START: Instant = Instant(1_000_000_000);
 const PARENT: NeighborId = NeighborId(0);
 const CHILD: NeighborId = NeighborId(1);
+const RTT: Duration = Duration::from_micros(200);
 
 /// A session that holds 64 packets in a window of 2,048.
 fn config(delivery: Option<Order>) -> SessionConfig {
@@ -44,17 +50,48 @@ fn data(session: &mut Session<u64>, now: Instant, seq: u64) {
 }
 
 fn nak(session: &mut Session<u64>, now: Instant, ranges: &[(u64, u32)]) {
+    nak_of(session, now, CHILD, &body_of(ranges));
+}
+
+fn nak_of(session: &mut Session<u64>, now: Instant, child: NeighborId, body: &[u8]) {
+    let ranges = NakRanges::parse(body).unwrap();
+    session.handle_nak(now, (child, RTT), ranges).unwrap();
+}
+
+/// Neighbors that may be sent as much as they like.
+fn neighbors(count: usize) -> Vec<Option<Neighbor>> {
+    let config = crate::NeighborConfig {
+        hello_interval: MS * 10,
+        detect_mult: 3,
+        repair_rate_pps: 1_000_000,
+    };
+    vec![Some(Neighbor::new(START, config)); count]
+}
+
+fn body_of(ranges: &[(u64, u32)]) -> Vec<u8> {
     let ranges = ranges
         .iter()
         .map(|&(first, count)| SeqRange::new(Seq(first), count).unwrap());
-    let body: Vec<u8> = ranges.flat_map(wire::emit_range).collect();
-    session
-        .handle_nak(
-            now,
-            (CHILD, Duration::ZERO),
-            NakRanges::parse(&body).unwrap(),
-        )
-        .unwrap();
+    ranges.flat_map(wire::emit_range).collect()
+}
+
+fn pairs(ranges: &[SeqRange]) -> Vec<(u64, u32)> {
+    ranges
+        .iter()
+        .map(|range| (range.first().0, range.count()))
+        .collect()
+}
+
+/// The ranges of the NAK that is due.
+fn asked(session: &mut Session<u64>, now: Instant) -> Vec<(u64, u32)> {
+    let nak = session.poll_nak(now, &neighbors(2));
+    nak.map_or(Vec::new(), |(_, ranges)| pairs(ranges))
+}
+
+/// The ranges of the NAK confirmation that is due, and for how long it holds.
+fn confirmed(session: &mut Session<u64>, now: Instant) -> Option<(Vec<(u64, u32)>, Duration)> {
+    let hold = session.poll_confirm(now)?;
+    Some((pairs(session.ranges()), hold))
 }
 
 #[test]
