@@ -320,7 +320,7 @@ impl<P> Session<P> {
             parity_maker: config
                 .fec
                 .filter(|_| ingress)
-                .map(|fec| ParityMaker::new(fec, Seq::FIRST)),
+                .map(|fec| ParityMaker::new(now, fec)),
             history: None,
             ranges: Vec::with_capacity(NAK_RANGES_MAX),
             confirms: VecDeque::with_capacity(NAK_RANGES_MAX),
@@ -549,6 +549,9 @@ impl<P> Session<P> {
             history,
             idle,
             self.judge_at(),
+            self.parity_maker
+                .as_ref()
+                .and_then(ParityMaker::poll_timeout),
             self.catch_ups.poll_timeout(),
             self.answers.poll_timeout(),
         ];

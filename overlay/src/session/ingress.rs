@@ -54,7 +54,7 @@ impl<P> Session<P> {
         self.window.push(Slot::Held(packet, now));
         self.packet_is_in(sequence, Source::Tree(Tree::First));
         if let Some(maker) = &mut self.parity_maker {
-            maker.packet_sent(sequence);
+            maker.packet_sent(now, sequence);
         }
         Some(Header {
             kind: Kind::Data,

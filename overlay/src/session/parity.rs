@@ -4,6 +4,7 @@
 //! of a block from the others and its parity.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use super::{Fec, Reject, Session, Source};
 use crate::window::Slot;
@@ -14,6 +15,13 @@ use crate::{Instant, Seq};
 const KEPT_MAX: usize = 256;
 /// Blocks whose parity waits to be sent, or that wait to be rebuilt; the oldest go.
 const WAITING_MAX: usize = 64;
+/// Longest time that a gap waits for parity: two round trips of a slow link. Usually the next block ends it.
+pub(super) const PARITY_WAIT: Duration = Duration::from_millis(50);
+/// A source that is silent for so many of its intervals pauses: the block ends with what it has.
+const PAUSE_INTERVALS: u32 = 8;
+/// Bounds of that: longer than a burst's jitter, and soon enough for the gaps that wait.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(25);
 
 /// The parity that a receiver keeps, as long as packets of its block are missing.
 #[derive(Debug)]
@@ -84,30 +92,46 @@ impl<P> Parities<P> {
 #[derive(Debug)]
 pub(super) struct ParityMaker {
     fec: Fec,
-    /// First sequence of the block that is not full yet.
+    /// First sequence of the block that is not full yet, and the last one of the source.
     begin: Seq,
+    last: Seq,
+    sent_at: Instant,
+    /// Time between packets, smoothed.
+    interval: Duration,
     /// Blocks whose parity is to be sent, each with the packet that is next.
     due: VecDeque<(Seq, ParityHeader)>,
 }
 
 impl ParityMaker {
-    pub(super) fn new(fec: Fec, next: Seq) -> ParityMaker {
+    pub(super) fn new(now: Instant, fec: Fec) -> ParityMaker {
         ParityMaker {
             fec,
-            begin: next,
+            begin: Seq::FIRST,
+            last: Seq(0),
+            sent_at: now,
+            interval: Duration::ZERO,
             due: VecDeque::with_capacity(WAITING_MAX),
         }
     }
 
-    pub(super) fn packet_sent(&mut self, seq: Seq) {
+    pub(super) fn packet_sent(&mut self, now: Instant, seq: Seq) {
+        self.interval = (self.interval * 7 + now.since(self.sent_at).min(PAUSE_MAX)) / 8;
+        self.sent_at = now;
+        self.last = seq;
         if seq.0.is_multiple_of(u64::from(self.fec.block)) {
-            self.finish_block(seq);
+            self.finish_block();
         }
     }
 
-    /// Ends the present block with `last`, full or not.
-    pub(super) fn finish_block(&mut self, last: Seq) {
-        let count = last.next().above(self.begin);
+    /// When the source counts as pausing, if a block is open.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let pause = (self.interval * PAUSE_INTERVALS).clamp(PAUSE_MIN, PAUSE_MAX);
+        (self.begin <= self.last).then(|| self.sent_at + pause)
+    }
+
+    /// Ends the present block with the last packet, full or not.
+    fn finish_block(&mut self) {
+        let count = self.last.next().above(self.begin);
         let Some(count) = u8::try_from(count).ok().filter(|&count| count > 0) else {
             return;
         };
@@ -120,7 +144,7 @@ impl ParityMaker {
             index: 0,
         };
         self.due.push_back((self.begin, header));
-        self.begin = last.next();
+        self.begin = self.last.next();
     }
 
     fn poll(&mut self) -> Option<(Seq, ParityHeader)> {
@@ -137,14 +161,9 @@ impl ParityMaker {
 impl<P> Session<P> {
     /// The next parity packet to make and to send down the trees: of the block that begins with the sequence.
     pub(crate) fn poll_parity(&mut self, now: Instant) -> Option<(Seq, ParityHeader)> {
-        let lead = self.lead();
-        let paused = self
-            .announcer
-            .as_ref()
-            .is_some_and(|announcer| announcer.poll_timeout() <= now);
         let maker = self.parity_maker.as_mut()?;
-        if paused {
-            maker.finish_block(lead);
+        if maker.poll_timeout().is_some_and(|due| due <= now) {
+            maker.finish_block();
         }
         maker.poll()
     }

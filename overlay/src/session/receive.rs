@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::answer::NAK_SEQUENCES_MAX;
 use super::ask::BACK_OFF_MAX;
+use super::parity::PARITY_WAIT;
 use super::{Session, Source};
 use crate::neighbor::Neighbor;
 use crate::window::{Marks, Slot};
@@ -23,8 +24,6 @@ const OUTSTANDING_MIN: usize = 1024;
 const LAG_MAX: Duration = Duration::from_millis(250);
 /// Time that the slower way gets before anything is known of it: that of a time-out.
 const LAG_INITIAL: Duration = Duration::from_millis(10);
-/// Longest time that a gap waits for parity: two round trips of a slow link. Usually the next block ends it.
-const PARITY_WAIT: Duration = Duration::from_millis(50);
 /// Requests to the parent before its backups are asked in turn.
 const PARENT_TRIES: usize = 2;
 
@@ -180,8 +179,6 @@ impl<P> Session<P> {
         if lead >= self.window.next() {
             self.advance_to(now, lead.next())?;
         }
-        // What the source has paused after has had its parity.
-        self.unpark(now, lead);
         if header.flags & FLAG_END != 0 && !self.ended {
             self.ended = true;
             self.changes.ended = true;
