@@ -253,8 +253,9 @@ pub struct Session<P> {
     history: Option<History>,
     /// Ranges of the packet that was polled last.
     ranges: Vec<SeqRange>,
-    /// Gaps to tell the children of, and until when they need not ask.
+    /// Gaps to tell the children of, until when they need not ask, and what they were told last.
     confirms: VecDeque<SeqRange>,
+    confirm_until: Instant,
     confirmed_until: Instant,
     answers: Answers,
     deliveries: Option<Deliveries>,
@@ -324,6 +325,7 @@ impl<P> Session<P> {
             history: None,
             ranges: Vec::with_capacity(NAK_RANGES_MAX),
             confirms: VecDeque::with_capacity(NAK_RANGES_MAX),
+            confirm_until: Instant(0),
             confirmed_until: Instant(0),
             answers: Answers::new(&config, capacity),
             deliveries: config

@@ -511,7 +511,10 @@ impl<P> Session<P> {
         if !self.answers.has_tree() {
             return;
         }
-        self.confirmed_until = self.confirmed_until.max(until);
+        if self.confirms.is_empty() {
+            self.confirm_until = until;
+        }
+        self.confirm_until = self.confirm_until.max(until);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if let Some(last) = self.confirms.back_mut()
             && last.last().next() == first
@@ -531,7 +534,8 @@ impl<P> Session<P> {
         self.ranges.clear();
         self.ranges.extend(self.confirms.drain(..));
         self.stats.confirms_sent += 1;
-        Some(self.confirmed_until.since(now))
+        self.confirmed_until = self.confirm_until;
+        Some(self.confirm_until.since(now))
     }
 
     /// Takes a parent's word that it sees to these gaps: they are not asked for until its time is over.
