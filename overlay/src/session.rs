@@ -229,6 +229,8 @@ pub struct Session<P> {
     held_max: usize,
     epoch: Option<Epoch>,
     heard_at: Instant,
+    /// Timestamps of the last heartbeats, of each tree.
+    heartbeats: [u64; 2],
     /// The sequence at which this node joined the epoch.
     first: Seq,
     window: Window<P>,
@@ -306,6 +308,7 @@ impl<P> Session<P> {
         Session {
             epoch: ingress.then_some(epoch),
             heard_at: now,
+            heartbeats: [0; 2],
             first: Seq::FIRST,
             lowest_gap: Seq::FIRST,
             evict_at: now,

@@ -148,8 +148,11 @@ impl Asks {
         self.append(seq, list, due);
     }
 
-    /// Lets the gap `seq` wait until `due`: it was promised without a request.
+    /// Lets the gap `seq` wait until `due`: it was promised. An answer that is awaited for longer still is.
     pub(super) fn promised(&mut self, seq: Seq, due: Instant) {
+        let gap = self.peek(seq);
+        let asked = gap.tries > 0;
+        let due = if asked { due.max(gap.due) } else { due };
         self.unlink(seq);
         self.append(seq, PROMISED, due);
     }

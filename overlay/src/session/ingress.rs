@@ -81,7 +81,7 @@ impl<P> Session<P> {
             epoch: self.epoch?,
             session: self.config.id,
             sequence: lead,
-            timestamp: 0,
+            timestamp: now.0,
         })
     }
 

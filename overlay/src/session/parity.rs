@@ -6,9 +6,10 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use super::receive::tree_of;
 use super::{Fec, Reject, Session, Source};
 use crate::window::Slot;
-use crate::wire::{Header, ParityHeader};
+use crate::wire::{FEC_PARITY_MAX, Header, ParityHeader};
 use crate::{Instant, Seq};
 
 /// Parity packets kept by a receiver: some blocks' worth, since a block is over when the next one is.
@@ -29,6 +30,27 @@ pub(super) struct Parities<P> {
     kept: VecDeque<Kept<P>>,
     /// The first sequences of blocks that can be rebuilt.
     ready: VecDeque<Seq>,
+    /// What came last by each tree, and where the next one is noted.
+    seen: [Seen; 2],
+}
+
+/// The parity packets that came last: each is sent on once, so that what comes twice does not multiply from node to node.
+#[derive(Debug, Default)]
+struct Seen {
+    last: [(Seq, u8); FEC_PARITY_MAX as usize],
+    next: usize,
+}
+
+impl Seen {
+    /// `false`: it came before.
+    fn add(&mut self, first: Seq, index: u8) -> bool {
+        let new = !self.last.contains(&(first, index));
+        if new {
+            self.last[self.next] = (first, index);
+            self.next = (self.next + 1) % self.last.len();
+        }
+        new
+    }
 }
 
 #[derive(Debug)]
@@ -50,12 +72,14 @@ impl<P> Parities<P> {
         Parities {
             kept: VecDeque::with_capacity(room(KEPT_MAX)),
             ready: VecDeque::with_capacity(room(WAITING_MAX)),
+            seen: Default::default(),
         }
     }
 
     pub(super) fn clear(&mut self) {
         self.kept.clear();
         self.ready.clear();
+        self.seen = Default::default();
     }
 
     pub(super) fn any_ready(&self) -> bool {
@@ -180,6 +204,10 @@ impl<P> Session<P> {
         let end = Seq(first.0 + u64::from(parity.count));
         self.follow_epoch(now, header.epoch, end)?;
         self.stats.parity_received += 1;
+        let seen = &mut self.parities.seen[tree_of(header).0 as usize];
+        if !seen.add(first, parity.index) {
+            return Err(Reject::Duplicate);
+        }
         if end > self.window.next() {
             self.advance_to(now, end)?;
         }

@@ -176,6 +176,12 @@ impl<P> Session<P> {
     pub(crate) fn handle_heartbeat(&mut self, now: Instant, header: &Header) -> Result<(), Reject> {
         let lead = header.sequence;
         self.follow_epoch(now, header.epoch, lead.next())?;
+        // Sent on once, so that what comes twice does not multiply from node to node.
+        let last = &mut self.heartbeats[tree_of(header).0 as usize];
+        if header.timestamp <= *last {
+            return Err(Reject::Duplicate);
+        }
+        *last = header.timestamp;
         if lead >= self.window.next() {
             self.advance_to(now, lead.next())?;
         }
@@ -231,6 +237,7 @@ impl<P> Session<P> {
         self.first = first;
         self.lowest_gap = first;
         self.window.restart_at(first);
+        self.heartbeats = [0; 2];
         self.confirms.clear();
         self.parities.clear();
         self.answers.clear(first);
@@ -582,7 +589,7 @@ impl<P> Session<P> {
 }
 
 /// The tree that a packet came by, and its mark.
-fn tree_of(header: &Header) -> (Tree, Marks) {
+pub(super) fn tree_of(header: &Header) -> (Tree, Marks) {
     if header.flags & FLAG_SECOND == 0 {
         (Tree::First, Marks::FIRST_TREE)
     } else {
