@@ -35,7 +35,7 @@ struct Child {
     queue: VecDeque<Seq>,
 }
 
-/// A child's stream of copies: what is here of the window, in order.
+/// A child's stream of copies: what is here of the window, in order. What is missing is sent when it comes.
 #[derive(Clone, Copy, Debug)]
 struct Copies {
     until: Instant,
@@ -542,7 +542,8 @@ impl<P> Session<P> {
         None
     }
 
-    /// The next copy: what follows a gap here waits for it, since the child can't have what it lacks either.
+    /// The next copy. What is missing here is passed over, as asked for: a stream that waited for it would make a child
+    /// wait for what it lost itself, and each child of that again.
     fn next_copy_to(
         &mut self,
         now: Instant,
@@ -567,7 +568,10 @@ impl<P> Session<P> {
                     copies.next = seq.next();
                     return Some(Answer::Copy(child.neighbor, seq));
                 }
-                Slot::Missing => return None,
+                Slot::Missing => {
+                    self.window.interest_mut(copies.next).waiting |= 1 << place;
+                    copies.next = copies.next.next();
+                }
                 Slot::Absent | Slot::Lost => copies.next = copies.next.next(),
             }
         }
