@@ -15,6 +15,10 @@ const LISTS: usize = TRIES + 2;
 /// Longest delay between two requests for one gap, unless the round trip itself is longer: a deadline of a second
 /// leaves room for fifty requests, enough for a link that loses half of them both ways.
 pub(super) const BACK_OFF_MAX: Duration = Duration::from_millis(20);
+/// The longest delay is that of so many round trips, within these bounds: a neighbor that is gone is noticed in tens of
+/// milliseconds, and need not be asked a thousand times until then.
+const BACK_OFF_RTOS: u32 = 4;
+const BACK_OFF_MIN: Duration = Duration::from_millis(5);
 /// Requests after each of which one RTO is waited. On a link that loses a fifth both ways one in three fails, and it is
 /// loss rather than load: repairs keep to a rate of their own.
 const PATIENT_TRIES: usize = 3;
@@ -241,7 +245,8 @@ impl Asks {
 /// How long the answer to a request is waited for, after as many of them as the list stands for.
 fn back_off(tries: usize, rto: Duration) -> Duration {
     let doublings = tries.saturating_sub(PATIENT_TRIES);
-    (rto * (1 << doublings)).min(BACK_OFF_MAX.max(rto))
+    let longest = (rto * BACK_OFF_RTOS).clamp(BACK_OFF_MIN, BACK_OFF_MAX);
+    (rto * (1 << doublings)).min(longest.max(rto))
 }
 
 #[cfg(test)]
