@@ -308,7 +308,7 @@ impl<P> Node<P> {
         })
     }
 
-    /// Takes a heartbeat of the tree. `Ok`: it is to be sent on.
+    /// Takes a heartbeat of the tree. It is not sent on: each node announces its own lead.
     ///
     /// # Errors
     /// Why it was dropped.

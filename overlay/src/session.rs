@@ -229,8 +229,6 @@ pub struct Session<P> {
     held_max: usize,
     epoch: Option<Epoch>,
     heard_at: Instant,
-    /// Timestamps of the last heartbeats, of each tree.
-    heartbeats: [u64; 2],
     /// The sequence at which this node joined the epoch.
     first: Seq,
     window: Window<P>,
@@ -262,7 +260,8 @@ pub struct Session<P> {
     answers: Answers,
     deliveries: Option<Deliveries>,
     catch_ups: CatchUps,
-    announcer: Option<Announcer>,
+    ingress: bool,
+    announcer: Announcer,
     /// The ingress has said that no more follows.
     ended: bool,
     /// A sequence beyond the window, and how many in a row lay near it.
@@ -308,7 +307,6 @@ impl<P> Session<P> {
         Session {
             epoch: ingress.then_some(epoch),
             heard_at: now,
-            heartbeats: [0; 2],
             first: Seq::FIRST,
             lowest_gap: Seq::FIRST,
             evict_at: now,
@@ -335,7 +333,8 @@ impl<P> Session<P> {
                 .delivery
                 .map(|order| Deliveries::new(order, &config, capacity)),
             catch_ups: CatchUps::default(),
-            announcer: ingress.then(|| Announcer::new(now)),
+            ingress,
+            announcer: Announcer::new(now),
             ended: false,
             beyond: None,
             sent_before: 0,
@@ -393,7 +392,7 @@ impl<P> Session<P> {
     /// Whether this node is the session's ingress.
     #[must_use]
     pub fn is_ingress(&self) -> bool {
-        self.announcer.is_some()
+        self.ingress
     }
 
     /// The life of the ingress; `None` at a receiver that has not heard of one.
@@ -540,7 +539,6 @@ impl<P> Session<P> {
         let evict = (self.window.trail() < self.window.next()).then_some(self.evict_at);
         let request = self.has_requests().then_some(self.request_at);
         let deliver = self.deliveries.as_ref().and_then(Deliveries::poll_timeout);
-        let announce = self.announcer.as_ref().map(Announcer::poll_timeout);
         let history = self.history.as_ref().map(History::poll_timeout);
         let follows = !self.is_ingress() && self.epoch.is_some();
         let idle = follows.then(|| self.heard_at + self.config.idle_timeout);
@@ -550,7 +548,7 @@ impl<P> Session<P> {
             evict,
             request,
             deliver,
-            announce,
+            self.announce_at(),
             history,
             idle,
             self.judge_at(),

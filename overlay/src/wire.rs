@@ -7,7 +7,7 @@
 //!  bytes 4-7   session
 //!  bytes 8-15  sequence (data, repair, copy: of this packet; parity: of the first of its block; heartbeat: the lead;
 //!              hello: of this hello; NAK confirmation: 0)
-//!  bytes 16-23 timestamp (data, repair, copy: ns of CLOCK_REALTIME at the ingress; hello, heartbeat: ns of the sender's clock;
+//!  bytes 16-23 timestamp (data, repair, copy: ns of CLOCK_REALTIME at the ingress; hello: ns of the sender's clock;
 //!              NAK confirmation: ns for which the sender need not be asked)
 //! ```
 //! All fields are big endian. Data, repair and copy carry the inner IP packet after the header, parity a

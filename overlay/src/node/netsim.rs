@@ -231,7 +231,7 @@ impl Net {
             }
             Message::Control(header, body) => {
                 let header = Header::parse(header).unwrap().0;
-                let taken = match header.kind {
+                let _ = match header.kind {
                     Kind::NakConfirm => node
                         .handle_confirm(now, id, &header, NakRanges::parse(body).unwrap())
                         .map(drop),
@@ -246,9 +246,6 @@ impl Net {
                     }
                     _ => node.handle_heartbeat(now, &header).map(drop),
                 };
-                if taken.is_ok() && header.kind == Kind::Heartbeat {
-                    self.down_the_tree(to, &header, None);
-                }
             }
         }
         self.drain(to);

@@ -180,6 +180,11 @@ impl Answers {
         self.tree != 0
     }
 
+    /// Whether there are children on any tree.
+    pub(super) fn has_children(&self) -> bool {
+        self.tree | self.second != 0
+    }
+
     pub(super) fn clear(&mut self, next: Seq) {
         self.subcasts.clear();
         for child in &mut self.children {

@@ -1,7 +1,8 @@
-//! The ingress: numbers packets and announces its lead when the source pauses.
+//! Numbering packets, at the ingress, and announcing the lead when the source pauses, at every node with children.
 
 use core::time::Duration;
 
+use super::receive::EPOCH_HOLD;
 use super::{Session, Source};
 use crate::window::Slot;
 use crate::wire::{FLAG_END, Header, Kind};
@@ -20,7 +21,7 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Announces a new epoch at once: receivers that hear of lead 0 know that they miss nothing.
+    /// Announces at once: receivers that hear of lead 0 of an epoch know that they miss nothing.
     pub(super) fn new(now: Instant) -> Announcer {
         Announcer {
             due: now,
@@ -28,13 +29,9 @@ impl Announcer {
         }
     }
 
-    fn packet_sent(&mut self, now: Instant) {
+    pub(super) fn lead_moved(&mut self, now: Instant) {
         self.interval = HEARTBEAT_FIRST;
         self.due = now + HEARTBEAT_FIRST;
-    }
-
-    pub(super) fn poll_timeout(&self) -> Instant {
-        self.due
     }
 }
 
@@ -47,8 +44,8 @@ impl<P> Session<P> {
         timestamp: u64,
         packet: P,
     ) -> Option<Header> {
-        let epoch = self.epoch.filter(|_| !self.ended)?;
-        self.announcer.as_mut()?.packet_sent(now);
+        let epoch = self.epoch.filter(|_| self.ingress && !self.ended)?;
+        self.announcer.lead_moved(now);
         let sequence = self.window.next();
         self.make_room(now, sequence);
         self.window.push(Slot::Held(packet, now));
@@ -68,27 +65,30 @@ impl<P> Session<P> {
 
     /// The next heartbeat, when it is due.
     pub(crate) fn poll_heartbeat(&mut self, now: Instant) -> Option<Header> {
-        let lead = self.lead();
-        let announcer = self
-            .announcer
-            .as_mut()
-            .filter(|announcer| announcer.due <= now)?;
-        announcer.interval = (announcer.interval * 2).min(HEARTBEAT_MAX);
-        announcer.due = now + announcer.interval;
+        if self.announce_at().is_none_or(|due| due > now) {
+            return None;
+        }
+        self.announcer.interval = (self.announcer.interval * 2).min(HEARTBEAT_MAX);
+        self.announcer.due = now + self.announcer.interval;
+        let flags = FLAG_END * u8::from(self.ended);
         Some(Header {
-            kind: Kind::Heartbeat,
-            flags: FLAG_END * u8::from(self.ended),
-            epoch: self.epoch?,
-            session: self.config.id,
-            sequence: lead,
-            timestamp: now.0,
+            flags,
+            ..self.header(Kind::Heartbeat, self.lead())
         })
+    }
+
+    /// When the lead is next to be announced: at nodes with children, as long as they hear of the ingress themselves. A
+    /// heartbeat goes one hop, so that one that is lost is lost to few, and none multiplies.
+    pub(super) fn announce_at(&self) -> Option<Instant> {
+        let due = self.announcer.due;
+        let heard = self.epoch.is_some() && due < self.heard_at + EPOCH_HOLD;
+        (self.ingress || heard && self.answers.has_children()).then_some(due)
     }
 
     /// Ends the stream: takes no more packets, and says so with each heartbeat from now on.
     pub(crate) fn end(&mut self, now: Instant) {
-        if let Some(announcer) = &mut self.announcer {
-            *announcer = Announcer::new(now);
+        if self.ingress {
+            self.announcer = Announcer::new(now);
             self.ended = true;
         }
     }

@@ -202,6 +202,9 @@ impl<P> Session<P> {
     ) -> Result<(), Reject> {
         let first = header.sequence;
         let end = Seq(first.0 + u64::from(parity.count));
+        if end > Seq::MAX.next() {
+            return Err(Reject::SequenceBeyondWindow);
+        }
         self.follow_epoch(now, header.epoch, end)?;
         self.stats.parity_received += 1;
         let seen = &mut self.parities.seen[tree_of(header).0 as usize];

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::answer::NAK_SEQUENCES_MAX;
 use super::ask::BACK_OFF_MAX;
+use super::ingress::Announcer;
 use super::parity::PARITY_WAIT;
 use super::{Session, Source};
 use crate::neighbor::Neighbor;
@@ -15,7 +16,7 @@ use core::time::Duration;
 /// After this much silence of an epoch any other one is followed, even one that compares as older: the ingress may have
 /// lived for longer than half the range of the epoch, or its clock may have stepped back. Four of the longest heartbeat
 /// intervals, and short enough that what a new life sends meanwhile is still in its retention.
-const EPOCH_HOLD: Duration = Duration::from_secs(1);
+pub(super) const EPOCH_HOLD: Duration = Duration::from_secs(1);
 /// Packets in a row, each near the one before, that make a jump beyond the window believed.
 const RESYNC_AFTER: u8 = 3;
 /// Requests outstanding at once, at least: a receive ring's worth, so that answers can't overrun it.
@@ -168,26 +169,22 @@ impl<P> Session<P> {
         self.make_room(now, seq);
         self.window.push(Slot::Held(packet, now));
         self.packet_is_in(seq, source);
+        self.announcer.lead_moved(now);
         self.block_may_be_over(now, seq);
         Ok(())
     }
 
-    /// Learns the ingress' lead. `Ok`: to be sent on to the children.
+    /// Learns the parent's lead. It is not sent on: each node announces its own.
     pub(crate) fn handle_heartbeat(&mut self, now: Instant, header: &Header) -> Result<(), Reject> {
         let lead = header.sequence;
         self.follow_epoch(now, header.epoch, lead.next())?;
-        // Sent on once, so that what comes twice does not multiply from node to node.
-        let last = &mut self.heartbeats[tree_of(header).0 as usize];
-        if header.timestamp <= *last {
-            return Err(Reject::Duplicate);
-        }
-        *last = header.timestamp;
         if lead >= self.window.next() {
             self.advance_to(now, lead.next())?;
         }
         if header.flags & FLAG_END != 0 && !self.ended {
             self.ended = true;
             self.changes.ended = true;
+            self.announcer = Announcer::new(now);
         }
         Ok(())
     }
@@ -237,7 +234,7 @@ impl<P> Session<P> {
         self.first = first;
         self.lowest_gap = first;
         self.window.restart_at(first);
-        self.heartbeats = [0; 2];
+        self.announcer = Announcer::new(now);
         self.confirms.clear();
         self.parities.clear();
         self.answers.clear(first);
@@ -285,6 +282,9 @@ impl<P> Session<P> {
             }
             self.stats.in_flight += 1;
             self.open_gap(now, gap);
+        }
+        if first < seq {
+            self.announcer.lead_moved(now);
         }
         // Where another way may still bring it, it is not worth a word yet.
         if first < seq && !self.is_redundant() {
