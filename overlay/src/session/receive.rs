@@ -288,8 +288,8 @@ impl<P> Session<P> {
         }
         // Where another way may still bring it, it is not worth a word yet.
         if first < seq && !self.is_redundant() {
-            let until = now + self.config.reorder_delay + self.upstream_rto;
-            self.confirm(first, seq.above(first), until);
+            let due = now + self.config.reorder_delay + self.upstream_rto;
+            self.confirm(first, seq.above(first), due + self.margin());
         }
         Ok(())
     }
@@ -455,7 +455,7 @@ impl<P> Session<P> {
             let again = self.asks.tries(seq) > 0;
             let due = self.asks.asked(now, seq, rto);
             if seq >= self.first && (again || self.is_redundant()) {
-                self.confirm(seq, 1, due);
+                self.confirm(seq, 1, due + self.margin());
             }
         }
         self.stats.naks_sent += u64::from(to.is_some());
@@ -511,6 +511,12 @@ impl<P> Session<P> {
                 self.asks.start_over(now);
             }
         }
+    }
+
+    /// Time by which a confirmation outlasts the answer that it goes by: when that is lost, the next confirmation is there
+    /// before the children ask.
+    fn margin(&self) -> Duration {
+        self.upstream_rto / 2
     }
 
     /// Announces to the children that `count` gaps from `first` on are being seen to, and until when.
