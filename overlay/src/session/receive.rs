@@ -583,7 +583,7 @@ impl<P> Session<P> {
                     }
                     self.asks.promised(seq, until + self.config.reorder_delay);
                     if relay {
-                        self.confirm(seq, 1, until);
+                        self.confirm(seq, 1, until + self.margin());
                     }
                 }
                 seq = seq.next();
