@@ -573,7 +573,13 @@ impl<P> Session<P> {
         let until = now + promised;
         let relay = until > self.confirmed_until + self.config.reorder_delay;
         let mut room = NAK_SEQUENCES_MAX;
+        let known = self.window.next();
         for range in ranges.iter() {
+            // Of a lost tail the parent heard first; the children are told with the others.
+            if range.last() >= self.window.next() {
+                self.advance_to(now, range.last().next())?;
+                self.confirm_until = self.confirm_until.max(until + self.margin());
+            }
             let mut seq = range.first().max(self.first).max(self.window.trail());
             let end = range.last().next().min(self.window.next());
             while seq < end && room > 0 {
@@ -582,7 +588,7 @@ impl<P> Session<P> {
                         self.copying.excuse();
                     }
                     self.asks.promised(seq, until + self.config.reorder_delay);
-                    if relay {
+                    if relay && seq < known {
                         self.confirm(seq, 1, until + self.margin());
                     }
                 }

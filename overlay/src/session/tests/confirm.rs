@@ -7,12 +7,18 @@ fn repair(session: &mut Session<u64>, now: Instant, seq: u64) -> Result<(), Reje
     session.handle_repair(now, &header(Kind::Repair, 1, seq), seq)
 }
 
-fn confirm(session: &mut Session<u64>, now: Instant, from: NeighborId, hold: Duration) {
+/// A promise of `from` for all up to `last`.
+fn confirm(
+    session: &mut Session<u64>,
+    now: Instant,
+    from: NeighborId,
+    (last, hold): (u32, Duration),
+) {
     let header = Header {
         timestamp: hold.as_nanos() as u64,
         ..header(Kind::NakConfirm, 1, 0)
     };
-    let body = body_of(&[(1, 10)]);
+    let body = body_of(&[(1, last)]);
     let ranges = NakRanges::parse(&body).unwrap();
     session
         .handle_confirm(now, &header, (from, RTT), ranges)
@@ -60,7 +66,7 @@ fn a_promised_gap_is_asked_for_only_when_the_promise_was_not_kept() {
     let mut session = receiver(None);
     data(&mut session, START, 1);
     data(&mut session, START, 3);
-    confirm(&mut session, START, PARENT, MS);
+    confirm(&mut session, START, PARENT, (3, MS));
     assert_eq!(asked(&mut session, START + MS / 2), []);
     assert_eq!(asked(&mut session, START + MS), [(2, 1)]);
 }
@@ -70,11 +76,21 @@ fn only_the_parents_promise_counts_and_none_lasts_long() {
     let mut session = receiver(None);
     data(&mut session, START, 1);
     data(&mut session, START, 3);
-    confirm(&mut session, START, CHILD, MS);
+    confirm(&mut session, START, CHILD, (3, MS));
     assert_eq!(asked(&mut session, START), [(2, 1)], "not the parent's");
     data(&mut session, START, 5);
-    confirm(&mut session, START, PARENT, Duration::from_secs(3600));
+    confirm(&mut session, START, PARENT, (5, Duration::from_secs(3600)));
     assert_eq!(asked(&mut session, START + MS * 20), [(2, 1), (4, 1)]);
+}
+
+#[test]
+fn a_tail_that_the_parent_lacks_is_known_from_its_promise() {
+    let mut session = receiver(None);
+    data(&mut session, START, 1);
+    confirm(&mut session, START, PARENT, (10, MS));
+    assert_eq!((session.lead(), session.stats.in_flight), (Seq(10), 9));
+    assert_eq!(asked(&mut session, START), []);
+    assert_eq!(asked(&mut session, START + MS), [(2, 9)]);
 }
 
 #[test]
@@ -83,9 +99,9 @@ fn a_promise_is_passed_on_to_the_children() {
     data(&mut session, START, 1);
     data(&mut session, START, 3);
     confirmed(&mut session, START);
-    confirm(&mut session, START, PARENT, MS * 5);
+    confirm(&mut session, START, PARENT, (3, MS * 5));
     assert_eq!(confirmed(&mut session, START), Some((vec![(2, 1)], MS * 5)));
-    confirm(&mut session, START, PARENT, MS * 5);
+    confirm(&mut session, START, PARENT, (3, MS * 5));
     assert_eq!(confirmed(&mut session, START), None, "they know");
 }
 
