@@ -855,22 +855,22 @@ impl<P> Node<P> {
     }
 }
 
-/// What the session wants sent: what keeps others from asking first, then requests, since they open what is closed; then
-/// answers.
+/// What the session wants sent: requests first, since they open what is closed, and what keeps others from making them;
+/// then answers.
 fn find_in<P>(
     session: &mut Session<P>,
     now: Instant,
     neighbors: &mut [Option<Neighbor>],
     config: &NodeConfig,
 ) -> Option<Found> {
-    if let Some(hold) = session.poll_confirm(now) {
-        return Some(Found::Confirm(hold));
-    }
     if let Some((to, _)) = session.poll_nak(now, neighbors) {
         if let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() {
             neighbor.stats.naks_sent += 1;
         }
         return Some(Found::Nak(to));
+    }
+    if let Some(hold) = session.poll_confirm(now) {
+        return Some(Found::Confirm(hold));
     }
     if let Some(seq) = session.poll_subcast(now, neighbors) {
         return Some(Found::Subcast(seq));

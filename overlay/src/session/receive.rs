@@ -445,6 +445,9 @@ impl<P> Session<P> {
             let rto = neighbor(neighbors, target).map_or(Duration::ZERO, |to| to.rtt.rto());
             if let Some(due) = self.still_coming(now, seq, rto) {
                 self.asks.put_off(seq, due);
+                if seq >= self.first {
+                    self.confirm(seq, 1, due + self.margin());
+                }
                 continue;
             }
             if to.is_some_and(|to| to != target) || !add_to(&mut self.ranges, seq) {
