@@ -455,9 +455,10 @@ impl<P> Session<P> {
             }
             to = Some(target);
             room -= 1;
-            let again = self.asks.tries(seq) > 0;
+            // Those of a fresh gap were told when it was found.
+            let told = self.asks.is_fresh(seq) && !self.is_redundant();
             let due = self.asks.asked(now, seq, rto);
-            if seq >= self.first && (again || self.is_redundant()) {
+            if seq >= self.first && !told {
                 self.confirm(seq, 1, due + self.margin());
             }
         }
