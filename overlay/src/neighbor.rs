@@ -185,7 +185,8 @@ impl Neighbor {
 
     /// Whether it is worth asking: it is up, or has not had the time to come up yet.
     pub(crate) fn may_serve(&self) -> bool {
-        self.is_up() || self.reason == StateReason::Start
+        let coming_up = matches!(self.reason, StateReason::Start | StateReason::Hello);
+        self.is_up() || (coming_up && self.stats.downs == 0)
     }
 
     /// Whether it is up, and has been for `time`.
