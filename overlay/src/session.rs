@@ -253,10 +253,9 @@ pub struct Session<P> {
     history: Option<History>,
     /// Ranges of the packet that was polled last.
     ranges: Vec<SeqRange>,
-    /// Gaps to tell the children of, until when they need not ask, and what they were told last.
+    /// Gaps to tell the children of, and until when they need not ask.
     confirms: VecDeque<SeqRange>,
     confirm_until: Instant,
-    confirmed_until: Instant,
     answers: Answers,
     deliveries: Option<Deliveries>,
     catch_ups: CatchUps,
@@ -327,7 +326,6 @@ impl<P> Session<P> {
             ranges: Vec::with_capacity(NAK_RANGES_MAX),
             confirms: VecDeque::with_capacity(NAK_RANGES_MAX),
             confirm_until: Instant(0),
-            confirmed_until: Instant(0),
             answers: Answers::new(&config, capacity),
             deliveries: config
                 .delivery

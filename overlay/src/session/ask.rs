@@ -30,6 +30,8 @@ const NONE: Seq = Seq(0);
 struct Gap {
     since: Instant,
     due: Instant,
+    /// Until when the children were told that they need not ask.
+    told: Instant,
     previous: Seq,
     next: Seq,
     tries: u8,
@@ -79,6 +81,16 @@ impl Asks {
     /// When the gap `seq`, which is open, was found.
     pub(super) fn since(&self, seq: Seq) -> Instant {
         self.peek(seq).since
+    }
+
+    /// Until when the children need not ask for the gap `seq`, which is open, as far as they know.
+    pub(super) fn told(&self, seq: Seq) -> Instant {
+        self.peek(seq).told
+    }
+
+    /// Notes that the children are told.
+    pub(super) fn tell(&mut self, seq: Seq, until: Instant) {
+        self.gap(seq).told = until;
     }
 
     /// How often the gap `seq`, which is open, was asked for.

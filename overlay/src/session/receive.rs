@@ -532,6 +532,9 @@ impl<P> Session<P> {
             self.confirm_until = until;
         }
         self.confirm_until = self.confirm_until.max(until);
+        for seq in first.0..first.0.saturating_add(count) {
+            self.asks.tell(Seq(seq), until);
+        }
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if let Some(last) = self.confirms.back_mut()
             && last.last().next() == first
@@ -551,7 +554,6 @@ impl<P> Session<P> {
         self.ranges.clear();
         self.ranges.extend(self.confirms.drain(..));
         self.stats.confirms_sent += 1;
-        self.confirmed_until = self.confirm_until;
         Some(self.confirm_until.since(now))
     }
 
@@ -575,7 +577,7 @@ impl<P> Session<P> {
         }
         let promised = Duration::from_nanos(header.timestamp).min(BACK_OFF_MAX.max(4 * rto));
         let until = now + promised;
-        let relay = until > self.confirmed_until + self.config.reorder_delay;
+        let own_due = until + self.config.reorder_delay;
         let mut room = NAK_SEQUENCES_MAX;
         let known = self.window.next();
         for range in ranges.iter() {
@@ -591,8 +593,8 @@ impl<P> Session<P> {
                     if self.asks.is_fresh(seq) {
                         self.copying.excuse();
                     }
-                    self.asks.promised(seq, until + self.config.reorder_delay);
-                    if relay && seq < known {
+                    self.asks.promised(seq, own_due);
+                    if own_due > self.asks.told(seq) && seq < known {
                         self.confirm(seq, 1, until + self.margin());
                     }
                 }
