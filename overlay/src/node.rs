@@ -488,6 +488,7 @@ impl<P> Node<P> {
         while let Some(place) = self.timers.pop(now) {
             if let Some(entry) = self.entry(SessionIndex(place)) {
                 entry.session.handle_timeout(now);
+                self.follow_rtt(SessionIndex(place));
                 self.touch(SessionIndex(place));
             }
         }
@@ -626,7 +627,7 @@ impl<P> Node<P> {
             if let Some((client, step)) = step {
                 return Some((index, client, step));
             }
-            self.arm(index);
+            self.arm(now, index);
         }
         None
     }
@@ -662,7 +663,7 @@ impl<P> Node<P> {
                 return Some((index, seq, self.session(index)?.packet(seq)?));
             }
             entry.delivering = false;
-            self.arm(index);
+            self.arm(now, index);
         }
         None
     }
@@ -741,12 +742,18 @@ impl<P> Node<P> {
     }
 
     /// Sees to it that the session's timer goes off in time. Later ones are left to go off early and be set anew.
-    fn arm(&mut self, index: SessionIndex) {
+    fn arm(&mut self, now: Instant, index: SessionIndex) {
         let Some(entry) = self.entries[index.0].as_mut() else {
             return;
         };
-        if let Some(due) = entry.session.poll_timeout(&self.neighbors) {
-            self.timers.set(index.0, due);
+        if !entry.session.is_armed_well(now, self.timers.due(index.0)) {
+            self.timers.set(index.0, entry.session.poll_timeout());
+        }
+    }
+
+    fn follow_rtt(&mut self, index: SessionIndex) {
+        if let Some(entry) = self.entries[index.0].as_mut() {
+            entry.session.follow_rtt(&self.neighbors);
         }
     }
 
@@ -761,7 +768,7 @@ impl<P> Node<P> {
                 return Some((index, found));
             }
             entry.sending = false;
-            self.arm(index);
+            self.arm(now, index);
         }
         None
     }

@@ -17,7 +17,6 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::neighbor::Neighbor;
 use crate::rtt::Rtt;
 use crate::window::{Slot, Window};
 use crate::wire::{Header, Kind};
@@ -240,8 +239,9 @@ pub struct Session<P> {
     last_repair: (Instant, Seq),
     /// Place of the neighbor now asked in `config.upstream`.
     parent: usize,
-    /// Time-out of that neighbor when it was last asked.
+    /// Time-out of that neighbor, and how many gaps it may be asked for at once.
     upstream_rto: Duration,
+    outstanding_max: usize,
     /// What neighbors are to be asked for now, and when all of it is due again.
     requests: u8,
     request_at: Instant,
@@ -313,6 +313,7 @@ impl<P> Session<P> {
             last_repair: (Instant(0), Seq(0)),
             parent: 0,
             upstream_rto: Duration::ZERO,
+            outstanding_max: receive::OUTSTANDING_MIN,
             requests: 0,
             request_at: now,
             lag: Rtt::default(),
@@ -529,34 +530,53 @@ impl<P> Session<P> {
         }
     }
 
-    /// When [`Session::handle_timeout`] or a `poll_*` next has something to do.
-    pub(crate) fn poll_timeout(&self, neighbors: &[Option<Neighbor>]) -> Option<Instant> {
-        let asks = self.asks.next_due(self.outstanding_max(neighbors));
-        let gap = (self.stats.in_flight > 0)
-            .then(|| self.asks.since(self.lowest_gap) + self.config.deadline);
-        let evict = (self.window.trail() < self.window.next()).then_some(self.evict_at);
-        let request = self.has_requests().then_some(self.request_at);
-        let deliver = self.deliveries.as_ref().and_then(Deliveries::poll_timeout);
-        let history = self.history.as_ref().map(History::poll_timeout);
-        let follows = !self.is_ingress() && self.epoch.is_some();
-        let idle = follows.then(|| self.heard_at + self.config.idle_timeout);
-        let dues = [
-            asks,
-            gap,
-            evict,
-            request,
-            deliver,
-            self.announce_at(),
-            history,
-            idle,
-            self.judge_at(),
-            self.parity_maker
-                .as_ref()
-                .and_then(ParityMaker::poll_timeout),
-            self.catch_ups.poll_timeout(),
-            self.answers.poll_timeout(),
-        ];
-        dues.into_iter().flatten().min()
+    /// When [`Session::handle_timeout`] or a `poll_*` next has something to do; [`Instant::NEVER`] if nothing is to come.
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        let mut next = Instant::NEVER;
+        let mut due = |at: Instant| next = next.min(at);
+        if !self.asks.is_empty() {
+            self.asks.next_due(self.outstanding_max).map(&mut due);
+        }
+        if self.stats.in_flight > 0 {
+            due(self.asks.since(self.lowest_gap) + self.config.deadline);
+        }
+        if self.window.trail() < self.window.next() {
+            due(self.evict_at);
+        }
+        if self.has_requests() {
+            due(self.request_at);
+        }
+        if !self.is_ingress() && self.epoch.is_some() {
+            due(self.heard_at + self.config.idle_timeout);
+        }
+        self.announce_at().map(&mut due);
+        self.judge_at().map(&mut due);
+        self.answers.poll_timeout().map(&mut due);
+        self.catch_ups.poll_timeout().map(&mut due);
+        let deliveries = self.deliveries.as_ref();
+        deliveries.and_then(Deliveries::poll_timeout).map(&mut due);
+        if let Some(history) = self.history {
+            due(history.poll_timeout());
+        }
+        let maker = self.parity_maker.as_ref();
+        maker.and_then(ParityMaker::poll_timeout).map(&mut due);
+        next
+    }
+
+    /// Whether a timer that is set for `armed` is early enough whatever [`Session::poll_timeout`] would say: nothing is
+    /// under way but packets in order, and what they cause is due later.
+    pub(crate) fn is_armed_well(&self, now: Instant, armed: Instant) -> bool {
+        let calm = self.asks.is_empty()
+            && self.answers.is_idle()
+            && self.catch_ups.is_empty()
+            && self.history.is_none()
+            && self.parity_maker.is_none();
+        let soon = if self.answers.has_children() {
+            ingress::HEARTBEAT_FIRST
+        } else {
+            EVICT_INTERVAL
+        };
+        calm && armed <= now + soon
     }
 
     fn expire_gaps(&mut self, now: Instant) {

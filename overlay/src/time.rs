@@ -10,6 +10,9 @@ use core::time::Duration;
 pub struct Instant(pub u64);
 
 impl Instant {
+    /// The end of time: of what is not to come.
+    pub const NEVER: Instant = Instant(u64::MAX);
+
     /// How long after `earlier` this moment is; zero if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Instant) -> Duration {
@@ -21,8 +24,7 @@ impl Add<Duration> for Instant {
     type Output = Instant;
 
     fn add(self, after: Duration) -> Instant {
-        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_add(nanos))
+        Instant(self.0.saturating_add(nanos(after)))
     }
 }
 
@@ -30,7 +32,13 @@ impl Sub<Duration> for Instant {
     type Output = Instant;
 
     fn sub(self, before: Duration) -> Instant {
-        let nanos = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_sub(nanos))
+        Instant(self.0.saturating_sub(nanos(before)))
     }
+}
+
+/// A duration in nanoseconds: 584 years at most. Without the 128 bits of `Duration::as_nanos`, which cost.
+const fn nanos(span: Duration) -> u64 {
+    span.as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(span.subsec_nanos() as u64)
 }

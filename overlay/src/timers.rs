@@ -4,8 +4,6 @@ use alloc::boxed::Box;
 
 use crate::Instant;
 
-const NEVER: Instant = Instant(u64::MAX);
-
 /// One timer a place, in a tree of which each knot holds the earlier of its two below: setting one and finding the
 /// earliest take a step a level, and no memory.
 #[derive(Debug)]
@@ -16,7 +14,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) fn new(places: usize) -> Timers {
-        let tree = alloc::vec![NEVER; 2 * places.max(1).next_power_of_two()];
+        let tree = alloc::vec![Instant::NEVER; 2 * places.max(1).next_power_of_two()];
         Timers {
             tree: tree.into_boxed_slice(),
         }
@@ -33,8 +31,13 @@ impl Timers {
         }
     }
 
+    /// When the timer of `place` goes off.
+    pub(crate) fn due(&self, place: usize) -> Instant {
+        self.tree[self.first_place() + place]
+    }
+
     pub(crate) fn clear(&mut self, place: usize) {
-        self.put(place, NEVER);
+        self.put(place, Instant::NEVER);
     }
 
     fn put(&mut self, place: usize, due: Instant) {
@@ -53,7 +56,7 @@ impl Timers {
 
     /// A place whose timer goes off by `now`; it is cleared.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<usize> {
-        if self.next_due() == NEVER || self.next_due() > now {
+        if self.next_due() == Instant::NEVER || self.next_due() > now {
             return None;
         }
         let mut at = 1;
@@ -82,7 +85,7 @@ mod tests {
         popped.sort_unstable();
         assert_eq!(popped, [2, 4]);
         timers.clear(0);
-        assert_eq!(timers.next_due(), NEVER);
-        assert_eq!(timers.pop(NEVER), None);
+        assert_eq!(timers.next_due(), Instant::NEVER);
+        assert_eq!(timers.pop(Instant::NEVER), None);
     }
 }

@@ -47,6 +47,8 @@ struct Copies {
 pub(super) struct Answers {
     children: Vec<Child>,
     queue_max: usize,
+    /// Repairs that wait in all queues.
+    queued: usize,
     /// Repairs to send down the tree.
     subcasts: VecDeque<Seq>,
     /// Children on the first tree, a bit each.
@@ -80,6 +82,7 @@ impl Answers {
         let mut answers = Answers {
             children: Vec::with_capacity(CHILDREN_MAX),
             queue_max,
+            queued: 0,
             subcasts: VecDeque::new(),
             tree: 0,
             second: 0,
@@ -147,6 +150,7 @@ impl Answers {
             child.grafted_until = None;
             child.copies = None;
             child.history = None;
+            self.queued -= child.queue.len();
             child.queue.clear();
         }
         self.find_members();
@@ -180,6 +184,11 @@ impl Answers {
         self.tree != 0
     }
 
+    /// Whether nothing waits to be sent to any child.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queued == 0 && self.copying == 0 && !self.asked_for_history
+    }
+
     /// Whether there are children on any tree.
     pub(super) fn has_children(&self) -> bool {
         self.tree | self.second != 0
@@ -187,6 +196,7 @@ impl Answers {
 
     pub(super) fn clear(&mut self, next: Seq) {
         self.subcasts.clear();
+        self.queued = 0;
         for child in &mut self.children {
             child.queue.clear();
             if let Some(copies) = &mut child.copies {
@@ -280,6 +290,7 @@ impl Answers {
         let waiting = &mut window.interest_mut(seq).waiting;
         if room {
             queue.push_back(seq);
+            self.queued += 1;
             *waiting |= 1 << place;
         } else {
             *waiting &= !(1 << place);
@@ -487,6 +498,9 @@ impl<P> Session<P> {
     ) -> Option<Answer> {
         let count = self.answers.children.len();
         self.answers.throttled_until = None;
+        if self.answers.is_idle() {
+            return None;
+        }
         for _ in 0..count {
             self.answers.turn = (self.answers.turn + 1) % count;
             let place = self.answers.turn;
@@ -529,6 +543,7 @@ impl<P> Session<P> {
             if self.window.packet(seq).is_none() {
                 // It went from retention while it waited.
                 child.queue.pop_front();
+                self.answers.queued -= 1;
                 self.stats.naks_unanswerable += 1;
                 continue;
             }
@@ -541,6 +556,7 @@ impl<P> Session<P> {
                 return None;
             }
             child.queue.pop_front();
+            self.answers.queued -= 1;
             self.window.interest_mut(seq).waiting &= !(1 << place);
             return Some(Answer::Repair(child.neighbor, seq));
         }

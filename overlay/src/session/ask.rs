@@ -78,6 +78,10 @@ impl Asks {
         &self.gaps[(seq.0 & (self.gaps.len() as u64 - 1)) as usize]
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
     /// When the gap `seq`, which is open, was found.
     pub(super) fn since(&self, seq: Seq) -> Instant {
         self.peek(seq).since

@@ -9,7 +9,7 @@ use crate::wire::{FLAG_END, Header, Kind};
 use crate::{Instant, Seq, Tree};
 
 /// Silence after a packet before the first heartbeat (design: §5.2).
-const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
+pub(super) const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
 /// Longest time between heartbeats of a silent source.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(250);
 

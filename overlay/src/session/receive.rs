@@ -20,7 +20,7 @@ pub(super) const EPOCH_HOLD: Duration = Duration::from_secs(1);
 /// Packets in a row, each near the one before, that make a jump beyond the window believed.
 const RESYNC_AFTER: u8 = 3;
 /// Requests outstanding at once, at least: a receive ring's worth, so that answers can't overrun it.
-const OUTSTANDING_MIN: usize = 1024;
+pub(super) const OUTSTANDING_MIN: usize = 1024;
 /// Longest time between two ways of a packet that is waited for: the longest way round the earth.
 const LAG_MAX: Duration = Duration::from_millis(250);
 /// Time that the slower way gets before anything is known of it: that of a time-out.
@@ -410,15 +410,16 @@ impl<P> Session<P> {
         }
     }
 
-    /// Requests that may be outstanding: what the parent's rate brings in two round trips, and not below a floor.
-    pub(super) fn outstanding_max(&self, neighbors: &[Option<Neighbor>]) -> usize {
-        let rtt = self
-            .parent()
-            .and_then(|id| neighbor(neighbors, id))
-            .map(Neighbor::rtt);
-        let in_two_rtts =
-            rtt.unwrap_or_default().as_micros() * u128::from(self.config.max_rate_pps) / 500_000;
-        OUTSTANDING_MIN.max(usize::try_from(in_two_rtts).unwrap_or(usize::MAX))
+    /// Takes over what is known of the way to the parent: its time-out, and how many requests may be outstanding, what
+    /// two round trips bring at the stream's rate, and not below a floor.
+    pub(crate) fn follow_rtt(&mut self, neighbors: &[Option<Neighbor>]) {
+        let Some(parent) = self.parent().and_then(|id| neighbor(neighbors, id)) else {
+            return;
+        };
+        self.upstream_rto = parent.rtt.rto();
+        let in_two_rtts = parent.rtt().as_micros() * u128::from(self.config.max_rate_pps) / 500_000;
+        self.outstanding_max =
+            OUTSTANDING_MIN.max(usize::try_from(in_two_rtts).unwrap_or(usize::MAX));
     }
 
     /// The next NAK: whom to ask, and for what.
@@ -427,14 +428,14 @@ impl<P> Session<P> {
         now: Instant,
         neighbors: &[Option<Neighbor>],
     ) -> Option<(NeighborId, &[SeqRange])> {
-        let outstanding_max = self.outstanding_max(neighbors);
-        let parent = self.parent().and_then(|id| neighbor(neighbors, id));
-        self.upstream_rto = parent.map_or(Duration::ZERO, |parent| parent.rtt.rto());
+        if self.asks.is_empty() {
+            return None;
+        }
         self.ranges.clear();
         let mut to = None;
         let mut room = NAK_SEQUENCES_MAX;
         while room > 0
-            && let Some(seq) = self.asks.due(now, outstanding_max)
+            && let Some(seq) = self.asks.due(now, self.outstanding_max)
         {
             // Those that a child asked for are not looked at by themselves: this is often enough.
             if seq < self.first && self.is_past_deadline(now, seq) {
@@ -507,6 +508,7 @@ impl<P> Session<P> {
         let Some((best, _)) = best else {
             return;
         };
+        self.follow_rtt(neighbors);
         if best != self.parent {
             self.parent = best;
             self.changes.parent = true;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::neighbor::Neighbor;
 use crate::seq::SeqRange;
 use crate::wire::{self, Header, Kind, NakRanges};
 use alloc::boxed::Box;
