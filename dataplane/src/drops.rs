@@ -71,6 +71,7 @@ drop_reasons! {
     SequenceBeyondWindow "sequence_beyond_window" "The sequence lies too far ahead of the window to be believed.";
     NakUnknownSession "nak_unknown_session" "A neighbor asks for packets of a session that this node does not have.";
     RepairUnasked "repair_unasked" "A repair came that nobody had asked for.";
+    ParityUseless "parity_useless" "The packets of a block don't match its parity: nothing was rebuilt, what is missing is asked for.";
     HelloStale "hello_stale" "The hello is older than one that came before it.";
     // Delivery and transmission.
     ArpUnresolved "arp_unresolved" "The Ethernet address of the next hop is not known yet.";

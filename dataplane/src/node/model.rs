@@ -364,11 +364,17 @@ impl Model {
                 epoch: epoch.0,
             },
             overlay::Event::Skipped(session, skipped) => EventKind::Resync { session, skipped },
-            overlay::Event::Copying(..)
-            | overlay::Event::Ended(_)
-            | overlay::Event::Idle(_)
-            | overlay::Event::Throttled(..)
-            | overlay::Event::Ejected(..) => return None,
+            overlay::Event::Copying(session, copying) => EventKind::Copying { session, copying },
+            overlay::Event::Ended(session) => EventKind::Ended { session },
+            overlay::Event::Idle(session) => EventKind::Idle { session },
+            overlay::Event::Throttled(id, throttled) => EventKind::Throttled {
+                name: self.neighbor_name(id)?,
+                throttled,
+            },
+            overlay::Event::Ejected(id, ejected) => EventKind::Ejected {
+                name: self.neighbor_name(id)?,
+                ejected,
+            },
         })
     }
 }

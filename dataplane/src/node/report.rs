@@ -1,7 +1,7 @@
 //! Snapshots: the names before the worker fills in its numbers, and the words after.
 
 use crossbeam::channel::Sender;
-use overlay::NeighborId;
+use overlay::{Mode, NeighborId};
 
 use super::model::{Known, Model};
 use crate::config::{Device, NeighborConfig, SessionConfig};
@@ -117,6 +117,11 @@ fn session_names(known: &Known) -> SessionSnapshot {
         group: config.group.to_string(),
         source: config.source.to_string(),
         roles: roles(config),
+        mode: match config.mode {
+            Mode::Pull => "pull",
+            Mode::Copy => "copy",
+            Mode::Auto => "auto",
+        },
         clients: clients.collect(),
         ..SessionSnapshot::default()
     }
