@@ -132,6 +132,10 @@ pub struct NeighborSnapshot {
     pub repairs_sent: u64,
     /// Repairs had from it.
     pub repairs_received: u64,
+    /// Copies sent to it.
+    pub copies_sent: u64,
+    /// Copies had from it.
+    pub copies_received: u64,
     /// Whether it now asks for more repairs than its rate.
     pub throttled: bool,
     /// How often it began to.
@@ -139,7 +143,7 @@ pub struct NeighborSnapshot {
     /// Whether its NAKs go unanswered for a while, since it was throttled for so long.
     pub ejected: bool,
     /// How often that happened.
-    pub ejects: u64,
+    pub ejections: u64,
 }
 
 /// One session. At a last hop `sent = tree + repaired + unrecovered + in_flight`.
