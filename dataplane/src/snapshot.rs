@@ -143,7 +143,7 @@ pub struct NeighborSnapshot {
     /// Whether its NAKs go unanswered for a while, since it was throttled for so long.
     pub ejected: bool,
     /// How often that happened.
-    pub ejections: u64,
+    pub ejects: u64,
 }
 
 /// One session. At a last hop `sent = tree + repaired + unrecovered + in_flight`.

@@ -120,7 +120,7 @@ impl Worker {
         said.copies_received = stats.copies_received;
         (said.throttled, said.ejected) = neighbor.is_held_back();
         said.throttles = stats.throttles;
-        said.ejections = stats.ejections;
+        said.ejects = stats.ejections;
     }
 
     /// Fills in a session's numbers and returns its parent.
