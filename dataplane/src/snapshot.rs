@@ -136,6 +136,8 @@ pub struct NeighborSnapshot {
     pub copies_sent: u64,
     /// Copies had from it.
     pub copies_received: u64,
+    /// Most repairs that are sent to it per second.
+    pub repair_rate_pps: u32,
     /// Whether it now asks for more repairs than its rate.
     pub throttled: bool,
     /// How often it began to.

@@ -99,6 +99,7 @@ fn neighbor_names(neighbor: &NeighborConfig) -> NeighborSnapshot {
         name: neighbor.name.clone(),
         address: neighbor.address.to_string(),
         port: neighbor.port.clone(),
+        repair_rate_pps: neighbor.repair_rate_pps,
         ..NeighborSnapshot::default()
     }
 }
