@@ -13,10 +13,14 @@
 //! What rebuilds a block is any bytes in, whole records or a named error out. A codec takes its memory when it is
 //! made, for the largest block and the longest record that it is made for; coding a block takes none.
 
+mod engine;
+
 use overlay::Fec;
 use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX, PARITY_HEADER_LEN};
-use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use reed_solomon_simd::rate::{DefaultRateDecoder, DefaultRateEncoder, RateDecoder, RateEncoder};
 use thiserror::Error;
+
+use engine::BlockEngine;
 
 /// What stands before the inner packet in a record.
 const RECORD_HEADER: usize = 8 + 2;
@@ -136,8 +140,21 @@ pub(crate) struct Codec {
 }
 
 struct Code {
-    encoder: ReedSolomonEncoder,
-    decoder: ReedSolomonDecoder,
+    encoder: DefaultRateEncoder<BlockEngine>,
+    decoder: DefaultRateDecoder<BlockEngine>,
+}
+
+impl Code {
+    fn new(fec: Fec, shard_max: usize) -> Option<Code> {
+        let (block, parity) = (fec.block.into(), fec.parity.into());
+        let engine = BlockEngine::default;
+        let encoder = DefaultRateEncoder::new(block, parity, shard_max, engine(), None);
+        let decoder = DefaultRateDecoder::new(block, parity, shard_max, engine(), None);
+        Some(Code {
+            encoder: encoder.ok()?,
+            decoder: decoder.ok()?,
+        })
+    }
 }
 
 impl Codec {
@@ -150,19 +167,13 @@ impl Codec {
             return None;
         }
         let shard_max = (RECORD_HEADER + packet_max).next_multiple_of(2);
-        let (block, parity) = (fec.block.into(), fec.parity.into());
-        let code = || {
-            Some(Box::new(Code {
-                encoder: ReedSolomonEncoder::new(block, parity, shard_max).ok()?,
-                decoder: ReedSolomonDecoder::new(block, parity, shard_max).ok()?,
-            }))
-        };
+        let code = || Some(Box::new(Code::new(fec, shard_max)?));
         Some(Codec {
             fec,
             shard_max,
             code: if fec.parity > 1 { Some(code()?) } else { None },
             shard: vec![0; shard_max],
-            coded: vec![0; shard_max * parity],
+            coded: vec![0; shard_max * usize::from(fec.parity)],
             coded_len: 0,
         })
     }
