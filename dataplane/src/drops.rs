@@ -67,10 +67,14 @@ drop_reasons! {
     Stranger "stranger" "The overlay packet came from an address, or through a port, that is no neighbor's.";
     EpochOld "epoch_old" "The packet is from an earlier life of its ingress.";
     Duplicate "duplicate" "The packet was here before.";
+    Redundant "redundant" "The packet had come by another way before, as it should where there are several.";
     SequenceOld "sequence_old" "The packet came after it had been given up or had left the window.";
     SequenceBeyondWindow "sequence_beyond_window" "The sequence lies too far ahead of the window to be believed.";
     NakUnknownSession "nak_unknown_session" "A neighbor asks for packets of a session that this node does not have.";
+    NakOverBudget "nak_over_budget" "A neighbor sends more NAKs than it may be sent repairs.";
+    Ejected "ejected" "A neighbor was throttled for so long that its requests go unanswered for a while.";
     RepairUnasked "repair_unasked" "A repair came that nobody had asked for.";
+    ParityUseless "parity_useless" "The packets of a block don't match its parity: nothing was rebuilt, what is missing is asked for.";
     HelloStale "hello_stale" "The hello is older than one that came before it.";
     // Delivery and transmission.
     ArpUnresolved "arp_unresolved" "The Ethernet address of the next hop is not known yet.";

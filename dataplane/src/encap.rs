@@ -133,6 +133,32 @@ impl Encap {
         Ok(OUTER_LEN + headers.len())
     }
 
+    /// Writes what goes before the coded bytes of a parity packet, its own header `parity` included, at the start of
+    /// `area`, and returns its length. The coded bytes are to follow; they are read for the checksum.
+    ///
+    /// # Errors
+    /// [`DropReason::TooBig`] beyond the MTU, [`DropReason::NoHeaderBuffer`] if `area` is too short.
+    pub(crate) fn parity(
+        &self,
+        area: &mut [u8],
+        ttl: u8,
+        header: &Header,
+        (parity, coded): (&[u8], &[u8]),
+    ) -> Result<usize, DropReason> {
+        let (outer, rest) = area
+            .split_first_chunk_mut::<OUTER_LEN>()
+            .ok_or(DropReason::NoHeaderBuffer)?;
+        rest.get_mut(..parity.len())
+            .ok_or(DropReason::NoHeaderBuffer)?
+            .copy_from_slice(parity);
+        let content = Content {
+            len: parity.len() + coded.len(),
+            sum: Sum::of(parity) + Sum::of(coded),
+        };
+        self.write(outer, [0, ttl], header, content)?;
+        Ok(OUTER_LEN + parity.len())
+    }
+
     /// Writes a whole NAK, NAK confirmation, heartbeat or hello at the start of `area` and returns its length.
     ///
     /// # Errors
@@ -144,18 +170,7 @@ impl Encap {
         header: &Header,
         body: &[u8],
     ) -> Result<usize, DropReason> {
-        let (outer, rest) = area
-            .split_first_chunk_mut::<OUTER_LEN>()
-            .ok_or(DropReason::NoHeaderBuffer)?;
-        rest.get_mut(..body.len())
-            .ok_or(DropReason::NoHeaderBuffer)?
-            .copy_from_slice(body);
-        let content = Content {
-            len: body.len(),
-            sum: Sum::of(body),
-        };
-        self.write(outer, [0, ttl], header, content)?;
-        Ok(OUTER_LEN + body.len())
+        self.parity(area, ttl, header, (body, &[]))
     }
 
     fn write(

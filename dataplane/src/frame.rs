@@ -7,7 +7,9 @@ mod mac;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use overlay::wire::{HEADER_LEN, Header, Hello, Kind, NakRanges, WireError};
+use overlay::wire::{
+    FLAG_HISTORY, HEADER_LEN, Header, Hello, Kind, NakRanges, ParityHeader, WireError,
+};
 use zerocopy::FromBytes;
 
 pub(crate) use headers::{
@@ -51,13 +53,34 @@ pub(crate) enum Parsed {
     },
     /// A heartbeat that came down a tree.
     Heartbeat { header: Header, channel: Channel },
-    /// A repair, over the overlay.
-    Repair {
+    /// A repair that came down a tree, since several children lack it.
+    Subcast {
+        header: Header,
+        channel: Channel,
+        inner: Inner,
+    },
+    /// Parity that came down a tree.
+    Parity {
+        header: Header,
+        channel: Channel,
+        parity: ParityHeader,
+        /// The coded bytes, right behind the parity's own header.
+        coded: Range<usize>,
+    },
+    /// A NAK confirmation that came down a tree; its body is one that [`NakRanges::parse`] takes.
+    Confirm {
+        header: Header,
+        channel: Channel,
+        body: Range<usize>,
+    },
+    /// A repair or a copy, over the overlay.
+    Unicast {
         header: Header,
         source: Ipv4Addr,
         inner: Inner,
     },
-    /// A NAK, NAK confirmation or hello, over the overlay; its body is one that the wire's parsers take.
+    /// A NAK, an answer to a question for history, or a hello, over the overlay; its body is one that the wire's parsers
+    /// take.
     Control {
         header: Header,
         source: Ipv4Addr,
@@ -191,7 +214,33 @@ fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
             inner: parse_inner(datagram.frame, body)?,
         }),
         Kind::Heartbeat => Ok(Parsed::Heartbeat { header, channel }),
-        Kind::Repair | Kind::Parity => Err(DropReason::KindMisplaced),
+        Kind::Repair => Ok(Parsed::Subcast {
+            header,
+            channel,
+            inner: parse_inner(datagram.frame, body)?,
+        }),
+        Kind::Parity => {
+            let (parity, coded) =
+                ParityHeader::parse(&datagram.frame[body.clone()]).map_err(wire_reason)?;
+            if coded.is_empty() {
+                return Err(DropReason::WireTruncated);
+            }
+            Ok(Parsed::Parity {
+                header,
+                channel,
+                parity,
+                coded: body.end - coded.len()..body.end,
+            })
+        }
+        // An answer to a question goes to the neighbor that asked.
+        Kind::NakConfirm if header.flags & FLAG_HISTORY == 0 => {
+            NakRanges::parse(&datagram.frame[body.clone()]).map_err(wire_reason)?;
+            Ok(Parsed::Confirm {
+                header,
+                channel,
+                body,
+            })
+        }
         Kind::Nak | Kind::NakConfirm | Kind::Hello | Kind::Copy => Err(DropReason::KindMisplaced),
     }
 }
@@ -201,24 +250,28 @@ fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
     let source = datagram.ip.source.into();
     let bytes = &datagram.frame[body.clone()];
     match header.kind {
-        Kind::Repair => {
+        Kind::Repair | Kind::Copy => {
             let inner = parse_inner(datagram.frame, body)?;
-            return Ok(Parsed::Repair {
+            return Ok(Parsed::Unicast {
                 header,
                 source,
                 inner,
             });
         }
-        Kind::Nak | Kind::NakConfirm => {
+        Kind::Nak => {
             NakRanges::parse(bytes).map_err(wire_reason)?;
         }
-        // A hello with a session is a graft, whose body says nothing.
+        Kind::NakConfirm if header.flags & FLAG_HISTORY != 0 => {
+            NakRanges::parse(bytes).map_err(wire_reason)?;
+        }
+        // A hello with a session is a request, whose body says nothing.
         Kind::Hello if header.session.0 == 0 => {
             Hello::parse(bytes).map_err(wire_reason)?;
         }
         Kind::Hello => {}
-        Kind::Copy => return Err(DropReason::KindMisplaced),
-        Kind::Data | Kind::Heartbeat | Kind::Parity => return Err(DropReason::KindMisplaced),
+        Kind::NakConfirm | Kind::Data | Kind::Heartbeat | Kind::Parity => {
+            return Err(DropReason::KindMisplaced);
+        }
     }
     Ok(Parsed::Control {
         header,
@@ -248,7 +301,10 @@ pub(crate) fn is_tree_data(frame: &[u8], tree_port: u16) -> bool {
 }
 
 /// Checks that `body` is one whole inner packet which its ingress could have sent.
-fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, DropReason> {
+///
+/// # Errors
+/// [`DropReason::InnerBad`].
+pub(crate) fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, DropReason> {
     let packet = &frame[body.clone()];
     let header = InnerHeader::read(packet).map_err(|_| DropReason::InnerBad)?;
     let ip_len = usize::from(header.len) - UDP_LEN;

@@ -138,16 +138,48 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Removes a session.
+    /// Removes a session. Where its stream begins that takes its deadline, at most a second: those below hear of the end
+    /// and fetch what they lack. Nothing else waits for it meanwhile.
     ///
     /// # Errors
     /// [`CommandError::Unknown`].
     pub fn remove_session(&self, id: SessionId) -> Result<(), CommandError> {
-        let mut model = self.lock();
-        model.session(id)?;
-        self.ask_done(|to| Command::RemoveSession(id, to))?;
-        model.remove(id);
+        self.remove_sessions(&[id])
+    }
+
+    /// Removes sessions as [`Dataplane::remove_session`] does, all at the same time.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] for the first that is not there; then none is removed.
+    pub fn remove_sessions(&self, ids: &[SessionId]) -> Result<(), CommandError> {
+        let model = self.lock();
+        let lingers: Result<Vec<_>, _> = ids.iter().map(|&id| model.linger(id)).collect();
+        let lingers = lingers?;
+        drop(model);
+        let mut answers = Vec::with_capacity(ids.len());
+        for (&id, linger) in ids.iter().zip(lingers) {
+            answers.push(self.send(|to| Command::RemoveSession(id, linger, to))?);
+        }
+        for (&id, answer) in ids.iter().zip(answers) {
+            let answer = answer.recv_timeout(ANSWER_WITHIN);
+            drop(answer.map_err(|_| CommandError::Stopped)?);
+            self.lock().remove(id);
+        }
         Ok(())
+    }
+
+    /// Removes a session and adds it as configured now, without waiting for those below: they follow it into its next
+    /// life.
+    ///
+    /// # Errors
+    /// As [`Dataplane::add_session`], when the session that was there is gone; and [`CommandError::Unknown`].
+    pub fn restart_session(&self, config: SessionConfig) -> Result<(), CommandError> {
+        let mut model = self.lock();
+        model.session(config.id)?;
+        self.ask_done(|to| Command::RemoveSession(config.id, Duration::ZERO, to))?;
+        model.remove(config.id);
+        drop(model);
+        self.add_session(config)
     }
 
     /// Adds a client; when it returns, the client gets every packet from then on.
@@ -253,12 +285,20 @@ impl Dataplane {
 
     /// Has the worker do something, and waits until it has.
     fn ask(&self, command: impl FnOnce(Sender<Reply>) -> Command) -> Result<Reply, CommandError> {
-        let (to, answer): (_, Receiver<Reply>) = bounded(1);
-        let sent = self.commands.send_timeout(command(to), ANSWER_WITHIN);
-        sent.map_err(|_| CommandError::Stopped)?;
-        answer
+        self.send(command)?
             .recv_timeout(ANSWER_WITHIN)
             .map_err(|_| CommandError::Stopped)
+    }
+
+    /// Has the worker do something, and returns where its answer will come.
+    fn send(
+        &self,
+        command: impl FnOnce(Sender<Reply>) -> Command,
+    ) -> Result<Receiver<Reply>, CommandError> {
+        let (to, answer) = bounded(1);
+        let sent = self.commands.send_timeout(command(to), ANSWER_WITHIN);
+        sent.map_err(|_| CommandError::Stopped)?;
+        Ok(answer)
     }
 }
 

@@ -15,10 +15,15 @@ const BOTH_WAYS: usize = 2 * DESCRIPTORS as usize;
 /// Buffers that an impairment holds which neither delays nor queues: a burst, and those that others overtake.
 const REORDERED: usize = 64;
 
-/// Packets that a session may hold: what its rate brings in the longer of retention and deadline.
+/// Parity packets that a receiver of a session with parity keeps at most.
+const PARITY_KEPT: usize = 256;
+
+/// Packets that a session may hold: what its rate brings in the longer of retention and deadline, and its parity.
 #[must_use]
 pub fn held_max(session: &SessionConfig) -> usize {
-    session.protocol(&|_| None).held_max()
+    let keeps_parity = session.fec.is_some() && !session.upstream.is_empty();
+    let parity = if keeps_parity { PARITY_KEPT } else { 0 };
+    session.protocol(&|_| None).held_max() + parity
 }
 
 /// Packet buffers that a node needs: what its ports hold in their rings and impairments, what its sessions hold, what

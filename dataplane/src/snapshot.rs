@@ -132,6 +132,20 @@ pub struct NeighborSnapshot {
     pub repairs_sent: u64,
     /// Repairs had from it.
     pub repairs_received: u64,
+    /// Copies sent to it.
+    pub copies_sent: u64,
+    /// Copies had from it.
+    pub copies_received: u64,
+    /// Most repairs that are sent to it per second.
+    pub repair_rate_pps: u32,
+    /// Whether it now asks for more repairs than its rate.
+    pub throttled: bool,
+    /// How often it began to.
+    pub throttles: u64,
+    /// Whether its NAKs go unanswered for a while, since it was throttled for so long.
+    pub ejected: bool,
+    /// How often that happened.
+    pub ejects: u64,
 }
 
 /// One session. At a last hop `sent = tree + repaired + unrecovered + in_flight`.
@@ -157,12 +171,20 @@ pub struct SessionSnapshot {
     pub trail: u64,
     /// Next sequence to be delivered in order.
     pub expected: u64,
+    /// Whether the ingress has said that the stream ended.
+    pub ended: bool,
     /// Packets that the ingress has sent since this node joined.
     pub sent: u64,
     /// Packets that came by the tree.
     pub tree: u64,
-    /// Packets that came as repairs.
+    /// Those of `tree` that the second tree brought first.
+    pub second_tree: u64,
+    /// Packets that came otherwise first: as repairs or copies, or rebuilt from parity.
     pub repaired: u64,
+    /// Those of `repaired` that came as copies.
+    pub copied: u64,
+    /// Those of `repaired` that were rebuilt from parity.
+    pub rebuilt: u64,
     /// Packets given up.
     pub unrecovered: u64,
     /// Packets missing but not given up.
@@ -183,6 +205,12 @@ pub struct SessionSnapshot {
     pub resyncs: u64,
     /// The neighbor now asked for repairs.
     pub parent: Option<String>,
+    /// What fills gaps before anybody asks: `pull`, `copy` or `auto`.
+    pub mode: &'static str,
+    /// Whether this node now has copies sent to it.
+    pub copying: bool,
+    /// Changes between pull and copy of mode `auto`.
+    pub mode_changes: u64,
     /// NAK packets sent.
     pub naks_sent: u64,
     /// NAK packets received.
@@ -195,6 +223,26 @@ pub struct SessionSnapshot {
     pub repairs_sent: u64,
     /// Repairs received.
     pub repairs_received: u64,
+    /// Repairs sent down the tree, for several children at once.
+    pub subcasts_sent: u64,
+    /// NAK confirmations sent.
+    pub confirms_sent: u64,
+    /// NAK confirmations received.
+    pub confirms_received: u64,
+    /// Sequences that a neighbor asked for while the answer was on its way.
+    pub naks_suppressed: u64,
+    /// Copies sent.
+    pub copies_sent: u64,
+    /// Copies received.
+    pub copies_received: u64,
+    /// Parity packets made and sent; at the ingress only.
+    pub parity_sent: u64,
+    /// Parity packets received, used or not.
+    pub parity_received: u64,
+    /// Packets sent to clients that catch up.
+    pub caught_up: u64,
+    /// Packets of the asked history that were gone when a client's turn came.
+    pub catch_up_missed: u64,
     /// Time from the discovery of a gap to its repair.
     #[serde(serialize_with = "serialize_latency")]
     pub repair_latency_us: LatencyHistogram,
@@ -213,6 +261,8 @@ pub struct ClientSnapshot {
     pub port: u16,
     /// Whether the Ethernet address of its next hop is known.
     pub resolved: bool,
+    /// Whether it still gets history, and is not yet served with the others.
+    pub catching_up: bool,
     /// Copies sent to it.
     pub packets: u64,
     /// Copies that could not be sent.

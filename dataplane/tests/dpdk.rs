@@ -6,18 +6,21 @@
 // A test in all but the attribute, which would bring threads.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dataplane::{
     Burst, Device, Eal, EalConfig, EalError, Frame, Mbuf, PayloadMeta, Pool, Port, PortError,
     RxQueue, SharedPayload, TxBuffer, data_room, memory_mb, vdev_for,
 };
-use nix::sched::{CloneFlags, unshare};
 
 const MTU: u16 = 1600;
 const PACKETS: usize = 4096;
 const HEADERS: usize = 2048;
+
+#[path = "worker/namespace.rs"]
+mod namespace;
+
+use namespace::{enter_namespace, run};
 
 type Case = (&'static str, fn(&mut Bench));
 
@@ -107,30 +110,6 @@ fn main() {
         assert_eq!(before, after, "{name}: buffers in use before and after");
         println!("test {name} ... ok");
     }
-}
-
-/// A network namespace of the test's own; for an ordinary user in a user namespace where he is root. Says whether this
-/// is the machine's root.
-fn enter_namespace() -> bool {
-    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
-    if uid.is_root() {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        return true;
-    }
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
-        .expect("this test needs root or unprivileged user namespaces");
-    std::fs::write("/proc/self/setgroups", "deny").unwrap();
-    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
-    false
-}
-
-fn run(program: &str, arguments: &str) {
-    let status = Command::new(program)
-        .args(arguments.split(' '))
-        .status()
-        .unwrap();
-    assert!(status.success(), "{program} {arguments}: {status}");
 }
 
 fn bench(root: bool) -> Bench {

@@ -26,12 +26,16 @@ impl EventLog {
     pub(super) fn record(&mut self, event: &Event) {
         let message = event.kind.to_string();
         match event.kind {
-            EventKind::NeighborDown { .. } | EventKind::Resync { .. } => {
-                tracing::warn!("{message}")
-            }
+            EventKind::NeighborDown { .. }
+            | EventKind::Resync { .. }
+            | EventKind::Throttled { .. }
+            | EventKind::Ejected { .. } => tracing::warn!("{message}"),
             EventKind::NeighborUp { .. }
             | EventKind::ParentChanged { .. }
-            | EventKind::EpochChanged { .. } => tracing::info!("{message}"),
+            | EventKind::EpochChanged { .. }
+            | EventKind::Copying { .. }
+            | EventKind::Ended { .. }
+            | EventKind::Idle { .. } => tracing::info!("{message}"),
         }
         if self.0.len() == CAPACITY {
             self.0.pop_front();

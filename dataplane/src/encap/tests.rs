@@ -1,7 +1,7 @@
 use super::*;
 use crate::frame::{Inner, Local, Parsed, parse};
 use etherparse::PacketBuilder;
-use overlay::wire::Kind;
+use overlay::wire::{Kind, ParityHeader};
 use overlay::{Epoch, Seq};
 use proptest::prelude::*;
 
@@ -103,6 +103,23 @@ proptest! {
             // A checksum that became 0 by the flip means "none", and the outer one then covers what is there.
             let noticed = seen == Err(DropReason::UdpChecksumBad) || seen == Err(DropReason::InnerBad);
             prop_assert!(noticed || packet[26..28] == [0, 0], "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn parity_is_parsed_and_its_checksums_hold(coded in prop::collection::vec(any::<u8>(), 1..1400)) {
+        let parity = ParityHeader { count: 32, parity: 2, index: 1 };
+        let mut area = [0xaa; MAX_HEADERS];
+        let encap = down_the_tree(1600);
+        let parts = (&parity.emit()[..], &coded[..]);
+        let len = encap.parity(&mut area, 16, &header(Kind::Parity), parts).unwrap();
+        let frame = [&area[..len], &coded].concat();
+        match parse(&frame, &LOCAL) {
+            Ok(Parsed::Parity { header: got, parity: seen, coded: place, .. }) => {
+                prop_assert_eq!((got, seen), (header(Kind::Parity), parity));
+                prop_assert_eq!(&frame[place], coded);
+            }
+            other => panic!("{other:?}"),
         }
     }
 

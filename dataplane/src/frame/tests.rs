@@ -1,6 +1,6 @@
 use super::*;
 use etherparse::PacketBuilder;
-use overlay::wire::{HelloState, emit_range};
+use overlay::wire::{HelloState, PARITY_HEADER_LEN, emit_range};
 use overlay::{Epoch, Seq, SeqRange, SessionId};
 use proptest::prelude::*;
 
@@ -75,6 +75,24 @@ fn nak_body() -> Vec<u8> {
         .collect()
 }
 
+/// The answer to a question for history.
+fn history(body: &[u8]) -> Vec<u8> {
+    let header = Header {
+        flags: FLAG_HISTORY,
+        ..header(Kind::NakConfirm)
+    };
+    udp(LOCAL.mac, LOCAL.address, 7452, &treecast(&header, body))
+}
+
+fn parity_body(coded: &[u8]) -> Vec<u8> {
+    let parity = ParityHeader {
+        count: 32,
+        parity: 2,
+        index: 1,
+    };
+    [&parity.emit()[..], coded].concat()
+}
+
 fn hello_body() -> Vec<u8> {
     let hello = Hello {
         interval_us: 10_000,
@@ -104,8 +122,12 @@ fn valid_frames() -> Vec<Vec<u8>> {
         tree(Kind::Heartbeat, &[]),
         over(Kind::Repair, &inner(b"odd")),
         over(Kind::Nak, &nak_body()),
-        over(Kind::NakConfirm, &nak_body()),
+        history(&nak_body()),
         over(Kind::Hello, &hello_body()),
+        tree(Kind::Repair, &inner(b"for several")),
+        tree(Kind::Parity, &parity_body(b"coded")),
+        tree(Kind::NakConfirm, &nak_body()),
+        over(Kind::Copy, &inner(b"once more")),
         flow(b"to a session"),
         arp(),
     ]
@@ -143,16 +165,36 @@ fn data_off_the_tree_is_taken_apart_where_it_lies() {
 }
 
 #[test]
+fn parity_off_the_tree_is_taken_apart_where_it_lies() {
+    let frame = tree(Kind::Parity, &parity_body(b"coded"));
+    let Ok(Parsed::Parity { parity, coded, .. }) = parse(&frame, &LOCAL) else {
+        panic!("{:?}", parse(&frame, &LOCAL))
+    };
+    assert_eq!((parity.count, parity.parity, parity.index), (32, 2, 1));
+    assert_eq!(&frame[coded.clone()], b"coded");
+    assert_eq!(
+        frame[coded.start - PARITY_HEADER_LEN..coded.start],
+        parity.emit()
+    );
+}
+
+#[test]
 fn each_sort_of_frame_is_known_for_what_it_is() {
     let sorts: Vec<&str> = valid_frames()
         .iter()
         .map(|frame| match parse(frame, &LOCAL) {
             Ok(Parsed::Data { .. }) => "data",
             Ok(Parsed::Heartbeat { .. }) => "heartbeat",
-            Ok(Parsed::Repair { .. }) => "repair",
+            Ok(Parsed::Subcast { .. }) => "subcast",
+            Ok(Parsed::Parity { .. }) => "parity",
+            Ok(Parsed::Confirm { .. }) => "confirm",
+            Ok(Parsed::Unicast { header, .. }) => match header.kind {
+                Kind::Repair => "repair",
+                _ => "copy",
+            },
             Ok(Parsed::Control { header, .. }) => match header.kind {
                 Kind::Nak => "nak",
-                Kind::NakConfirm => "nak-confirm",
+                Kind::NakConfirm => "history",
                 _ => "hello",
             },
             Ok(Parsed::Flow { .. }) => "flow",
@@ -167,8 +209,12 @@ fn each_sort_of_frame_is_known_for_what_it_is() {
             "heartbeat",
             "repair",
             "nak",
-            "nak-confirm",
+            "history",
             "hello",
+            "subcast",
+            "parity",
+            "confirm",
+            "copy",
             "flow",
             "arp"
         ]
@@ -283,12 +329,21 @@ fn what_is_not_for_us_or_not_sound_has_its_name() {
         (wire(&|bytes| bytes[0] = 0x1f), D::WireType),
         (wire(&|bytes| bytes[4..8].fill(0)), D::WireField),
         (wire(&|bytes| bytes.truncate(23)), D::WireTruncated),
-        (tree(Kind::Repair, &inner(b"payload")), D::KindMisplaced),
+        (tree(Kind::Repair, &inner(b"")[..27]), D::InnerBad),
+        (over(Kind::Copy, &inner(b"")[..27]), D::InnerBad),
+        (tree(Kind::Copy, &inner(b"payload")), D::KindMisplaced),
+        (tree(Kind::Nak, &nak_body()), D::KindMisplaced),
+        (tree(Kind::NakConfirm, &nak_body()[1..]), D::WireTruncated),
+        (over(Kind::NakConfirm, &nak_body()), D::KindMisplaced),
+        (over(Kind::Parity, &parity_body(b"coded")), D::KindMisplaced),
+        (tree(Kind::Parity, &parity_body(b"")), D::WireTruncated),
+        (tree(Kind::Parity, &parity_body(b"")[1..]), D::WireTruncated),
+        (tree(Kind::Parity, &[1, 1, 1, 0, 7]), D::WireField),
         (tree(Kind::Hello, &hello_body()), D::KindMisplaced),
         (over(Kind::Data, &inner(b"payload")), D::KindMisplaced),
         (over(Kind::Heartbeat, b""), D::KindMisplaced),
         (over(Kind::Nak, b""), D::WireTruncated),
-        (over(Kind::NakConfirm, &nak_body()[1..]), D::WireTruncated),
+        (history(&nak_body()[1..]), D::WireTruncated),
         (over_raw(&treecast(&hello(0), b"")), D::WireTruncated),
         (body(&|packet| packet.push(0)), D::InnerBad),
         (body(&|packet| packet.truncate(34)), D::InnerBad),
@@ -387,14 +442,22 @@ proptest! {
 
 fn check_within(frame: &[u8]) {
     match parse(frame, &LOCAL) {
-        Ok(Parsed::Data { inner, .. } | Parsed::Repair { inner, .. } | Parsed::Flow { inner }) => {
+        Ok(
+            Parsed::Data { inner, .. }
+            | Parsed::Subcast { inner, .. }
+            | Parsed::Unicast { inner, .. }
+            | Parsed::Flow { inner },
+        ) => {
             assert_eq!(
                 frame[inner.headers()].len() + frame[inner.payload()].len(),
                 frame[inner.packet()].len()
             );
             let _ = inner.verify(frame);
         }
-        Ok(Parsed::Control { body, .. }) => assert!(body.end <= frame.len()),
+        Ok(Parsed::Control { body, .. } | Parsed::Confirm { body, .. }) => {
+            assert!(body.end <= frame.len());
+        }
+        Ok(Parsed::Parity { coded, .. }) => assert!(!frame[coded].is_empty()),
         Ok(Parsed::Heartbeat { .. } | Parsed::Arp(_)) | Err(_) => {}
     }
 }

@@ -1,6 +1,7 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use overlay::wire::HelloState;
@@ -13,16 +14,33 @@ use crate::config::{ClientConfig, NeighborConfig, NodeConfig, PortConfig, Sessio
 use crate::event::EventKind;
 use crate::frame::PortIndex;
 use crate::sizing::held_max;
-use crate::worker::{Adjacent, Client, ClientKey, Clock, NewSession, Route, RoutePort};
+use crate::worker::{
+    Adjacent, Client, ClientKey, Clock, NewSession, Route, RoutePort, upstream_of,
+};
 
 /// Packet buffers that are never promised to a session.
 const RESERVE: usize = 1024;
+/// Longest time that a session stays after its end: the default deadline. Those below that wait longer lose little by it,
+/// and whoever removes a session waits no longer.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// A session as it is configured now.
 pub(super) struct Known {
     pub(super) config: SessionConfig,
     /// Its clients in the worker's order, ascending by key.
     pub(super) clients: Vec<(ClientKey, ClientConfig)>,
+}
+
+/// The names of the neighbors that a session refers to.
+fn neighbors_of(config: &SessionConfig) -> impl Iterator<Item = &String> {
+    let first = config.upstream.iter().chain(&config.downstream);
+    let second = config.second_upstream.iter();
+    first.chain(second).chain(&config.second_downstream)
+}
+
+/// Whether a client is the one that is there: how it caught up is its past.
+fn is_same(old: &ClientConfig, new: &ClientConfig) -> bool {
+    (&old.name, old.address, old.port) == (&new.name, new.address, new.port)
 }
 
 /// The node as configured now.
@@ -104,7 +122,7 @@ impl Model {
         self.check_room(config)?;
         let protocol = config.protocol(&|name| self.neighbor(name));
         let udp_ports = [self.node.tree_port, self.node.overlay_port];
-        let mut route = Route::new(config, protocol.upstream.clone(), &self.ports, udp_ports);
+        let mut route = Route::new(config, upstream_of(&protocol), &self.ports, udp_ports);
         if let Some(flow) = config.flow {
             route.proxies = self.ports_on_link(flow.destination).collect();
         }
@@ -127,11 +145,13 @@ impl Model {
         config: &SessionConfig,
     ) -> Result<(overlay::SessionConfig, Vec<Client>, Known), CommandError> {
         let known = self.session(config.id)?;
-        let fixed =
-            |of: &SessionConfig| (of.group, of.source, of.ttl, of.flow, of.upstream.is_empty());
+        let fixed = |of: &SessionConfig| {
+            let role = of.upstream.is_empty();
+            (of.group, of.source, of.ttl, of.flow, role, of.fec)
+        };
         if fixed(known) != fixed(config) {
             return Err(CommandError::NeedsRestart(format!(
-                "session {}: its group, source, ttl, match and role can't be changed; remove it and add it anew",
+                "session {}: its group, source, ttl, match, role and fec can't be changed; remove it and add it anew",
                 config.id.0
             )));
         }
@@ -154,13 +174,24 @@ impl Model {
         self.sessions.sort_by_key(|known| known.config.id);
     }
 
+    /// How long a session stays that is to be removed: where its stream begins, long enough for those below to fetch what
+    /// they lack.
+    pub(super) fn linger(&self, id: SessionId) -> Result<Duration, CommandError> {
+        let session = self.session(id)?;
+        let begins_here = session.upstream.is_empty();
+        Ok(if begins_here {
+            session.deadline.min(LINGER_MAX)
+        } else {
+            Duration::ZERO
+        })
+    }
+
     pub(super) fn remove(&mut self, id: SessionId) {
         self.sessions.retain(|known| known.config.id != id);
     }
 
     fn check_neighbors(&self, config: &SessionConfig) -> Result<(), CommandError> {
-        let names = config.upstream.iter().chain(&config.downstream);
-        match names.into_iter().find(|name| self.neighbor(name).is_none()) {
+        match neighbors_of(config).find(|name| self.neighbor(name).is_none()) {
             Some(name) => Err(CommandError::Unknown {
                 what: "neighbor",
                 name: name.clone(),
@@ -210,7 +241,7 @@ impl Model {
         for client in &config.clients {
             let same = before
                 .iter()
-                .find(|(_, old)| old == client)
+                .find(|(_, old)| is_same(old, client))
                 .map(|(key, _)| *key);
             let key = same.unwrap_or_else(|| {
                 self.next_key += 1;
@@ -229,6 +260,7 @@ impl Model {
                 key: *key,
                 from: Seq(0),
                 next_hop,
+                catch_up: client.catch_up,
             });
         }
         Ok((
@@ -328,13 +360,7 @@ impl Model {
         };
         let id = self.neighbor(name).ok_or_else(unknown)?;
         let mut sessions = self.sessions.iter().map(|known| &known.config);
-        if sessions.any(|session| {
-            session
-                .upstream
-                .iter()
-                .chain(&session.downstream)
-                .any(|used| used == name)
-        }) {
+        if sessions.any(|session| neighbors_of(session).any(|used| used == name)) {
             return Err(CommandError::InUse(name.into()));
         }
         Ok(id)
@@ -364,11 +390,17 @@ impl Model {
                 epoch: epoch.0,
             },
             overlay::Event::Skipped(session, skipped) => EventKind::Resync { session, skipped },
-            overlay::Event::Copying(..)
-            | overlay::Event::Ended(_)
-            | overlay::Event::Idle(_)
-            | overlay::Event::Throttled(..)
-            | overlay::Event::Ejected(..) => return None,
+            overlay::Event::Copying(session, copying) => EventKind::Copying { session, copying },
+            overlay::Event::Ended(session) => EventKind::Ended { session },
+            overlay::Event::Idle(session) => EventKind::Idle { session },
+            overlay::Event::Throttled(id, throttled) => EventKind::Throttled {
+                name: self.neighbor_name(id)?,
+                throttled,
+            },
+            overlay::Event::Ejected(id, ejected) => EventKind::Ejected {
+                name: self.neighbor_name(id)?,
+                ejected,
+            },
         })
     }
 }

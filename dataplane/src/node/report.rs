@@ -1,7 +1,7 @@
 //! Snapshots: the names before the worker fills in its numbers, and the words after.
 
 use crossbeam::channel::Sender;
-use overlay::NeighborId;
+use overlay::{Mode, NeighborId};
 
 use super::model::{Known, Model};
 use crate::config::{Device, NeighborConfig, SessionConfig};
@@ -99,6 +99,7 @@ fn neighbor_names(neighbor: &NeighborConfig) -> NeighborSnapshot {
         name: neighbor.name.clone(),
         address: neighbor.address.to_string(),
         port: neighbor.port.clone(),
+        repair_rate_pps: neighbor.repair_rate_pps,
         ..NeighborSnapshot::default()
     }
 }
@@ -117,6 +118,11 @@ fn session_names(known: &Known) -> SessionSnapshot {
         group: config.group.to_string(),
         source: config.source.to_string(),
         roles: roles(config),
+        mode: match config.mode {
+            Mode::Pull => "pull",
+            Mode::Copy => "copy",
+            Mode::Auto => "auto",
+        },
         clients: clients.collect(),
         ..SessionSnapshot::default()
     }

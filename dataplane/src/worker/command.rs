@@ -1,11 +1,13 @@
 //! What the control plane has a worker do while packets flow.
 
+use std::time::Duration;
+
 use crossbeam::channel::Sender;
 use overlay::{
     Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
 };
 
-use super::{Adjacent, Client, NewSession, Report, Route, Worker};
+use super::{Adjacent, Client, NewSession, Report, Route, Worker, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 
@@ -14,7 +16,8 @@ pub(crate) enum Command {
     AddSession(NewSession, Vec<Client>, Sender<Reply>),
     /// Changes the protocol's settings and the list of clients, in one turn.
     UpdateSession(SessionId, Box<(SessionConfig, Vec<Client>)>, Sender<Reply>),
-    RemoveSession(SessionId, Sender<Reply>),
+    /// Removes a session; one that begins here stays for this long, so that those below get all of its stream.
+    RemoveSession(SessionId, Duration, Sender<Reply>),
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
@@ -39,8 +42,8 @@ pub(crate) enum Leftover {
 }
 
 impl Worker {
-    /// Carries out what commands there are. `false`: stop.
-    pub(super) fn obey(&mut self, now: Instant) -> bool {
+    /// Carries out what commands there are.
+    pub(super) fn obey(&mut self, now: Instant) {
         while let Ok(command) = self.commands.try_recv() {
             let (reply, to) = match command {
                 Command::AddSession(session, clients, to) => {
@@ -50,7 +53,12 @@ impl Worker {
                     let (protocol, clients) = *change;
                     (self.update_session(now, id, protocol, clients), to)
                 }
-                Command::RemoveSession(id, to) => (self.remove_session(id), to),
+                Command::RemoveSession(id, linger, to) => {
+                    match self.begin_ending(now, (id, linger), to) {
+                        Ok(()) => continue,
+                        Err(to) => (self.remove_session(id), to),
+                    }
+                }
                 Command::AddNeighbor(config, adjacent, to) => {
                     (self.add_neighbor(now, config, adjacent), to)
                 }
@@ -63,16 +71,14 @@ impl Worker {
                     continue;
                 }
                 Command::Stop(to) => {
-                    self.flush();
-                    let _ = to.send(Reply::Done);
-                    return false;
+                    self.begin_stop(now, to);
+                    continue;
                 }
             };
             // What was to be sent before the command is sent before its reply.
             self.flush();
             let _ = to.send(reply);
         }
-        true
     }
 
     pub(crate) fn add_session(
@@ -112,13 +118,13 @@ impl Worker {
             return Reply::Refused;
         };
         if let Some(route) = self.route_mut(index) {
-            route.upstream.clone_from(&protocol.upstream);
+            route.upstream = upstream_of(&protocol);
         }
         self.node.reconfigure(now, index, protocol);
         Reply::Left(Leftover::Clients(self.set_clients(now, index, clients)))
     }
 
-    fn remove_session(&mut self, id: SessionId) -> Reply {
+    pub(super) fn remove_session(&mut self, id: SessionId) -> Reply {
         let Some(index) = self.node.find(id) else {
             return Reply::Refused;
         };
@@ -160,6 +166,7 @@ impl Worker {
         for client in &old {
             self.arp.unwant(client.entry.port, client.next_hop);
         }
+        self.follow_catch_ups(now, index, &old);
         old
     }
 

@@ -2,7 +2,7 @@
 
 use overlay::{Instant, Seq, Session, SessionIndex};
 
-use super::{COPY_BUDGET, Worker};
+use super::{COPY_BUDGET, Client, Pools, Worker, WorkerPort};
 use crate::client::{COPY_HEADERS, ClientEntry};
 use crate::drops::DropReason;
 use crate::frame::{IPV4_LEN, InnerHeader};
@@ -44,21 +44,33 @@ impl Worker {
         route.follow_epoch(self.node.session(index).and_then(Session::epoch));
         let count = route.clients.len();
         for client in route.clients.iter_mut().filter(|client| client.from <= seq) {
-            let entry = &mut client.entry;
-            let port = &mut self.ports[usize::from(entry.port.0)];
-            let head = copy_header(&self.pools.headers, entry, &inner, port.mtu);
-            let copied = head
-                .and_then(|head| port.join(head, payload, &self.pools.packets))
-                .and_then(|frame| port.send(frame));
-            match copied {
-                Ok(()) => entry.packets += 1,
-                Err(reason) => {
-                    entry.dropped += 1;
-                    self.drops.count(reason);
-                }
+            let port = &mut self.ports[usize::from(client.entry.port.0)];
+            let sent = client.send(port, &self.pools, (&inner, payload));
+            if let Err(reason) = sent {
+                self.drops.count(reason);
             }
         }
         count
+    }
+}
+
+impl Client {
+    /// Sends the client its copy of a packet, and counts it.
+    pub(super) fn send(
+        &mut self,
+        port: &mut WorkerPort,
+        pools: &Pools,
+        (inner, payload): (&InnerHeader, &SharedPayload),
+    ) -> Result<(), DropReason> {
+        let entry = &mut self.entry;
+        let sent = copy_header(&pools.headers, entry, inner, port.mtu)
+            .and_then(|head| port.join(head, payload, &pools.packets))
+            .and_then(|frame| port.send(frame));
+        match sent {
+            Ok(()) => entry.packets += 1,
+            Err(_) => entry.dropped += 1,
+        }
+        sent
     }
 }
 

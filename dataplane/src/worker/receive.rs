@@ -1,15 +1,16 @@
 //! Receiving: what a frame is, and what becomes of it.
 
-use std::net::Ipv4Addr;
+mod by_overlay;
+mod by_tree;
 
-use overlay::wire::{Header, Hello, Kind, NakRanges};
-use overlay::{Instant, NeighborId, Reject};
+use overlay::wire::{FLAG_SECOND, Header};
+use overlay::{Instant, Reject};
 
 use super::{RX_BURST, Worker};
 use crate::arp::ArpPacket;
 use crate::config::Flow;
 use crate::drops::DropReason;
-use crate::frame::{Channel, Inner, Mac, Parsed, PortIndex, is_tree_data, parse};
+use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
 use crate::impair::Fate;
 use crate::mbuf::Mbuf;
@@ -79,11 +80,11 @@ impl Worker {
                 inner,
             }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
             Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
-            Ok(Parsed::Repair {
+            Ok(Parsed::Unicast {
                 header,
                 source,
                 inner,
-            }) => self.receive_repair(now, (port, source), &header, (mbuf, inner)),
+            }) => self.receive_unicast(now, (port, source), &header, (mbuf, inner)),
             Ok(Parsed::Control {
                 header,
                 source,
@@ -96,74 +97,28 @@ impl Worker {
             Ok(Parsed::Heartbeat { header, channel }) => {
                 self.receive_heartbeat(now, port, &header, &channel)
             }
+            Ok(Parsed::Parity {
+                header,
+                channel,
+                parity,
+                coded,
+            }) => self.receive_parity(now, port, (header, channel), (mbuf, parity, coded)),
+            Ok(Parsed::Subcast {
+                header,
+                channel,
+                inner,
+            }) => self.receive_subcast(now, port, (header, channel), (mbuf, inner)),
+            Ok(Parsed::Confirm {
+                header,
+                channel,
+                body,
+            }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
             Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
-    }
-
-    fn receive_data(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        (header, channel): (Header, Channel),
-        (mbuf, inner): (Mbuf, Inner),
-    ) -> Result<(), DropReason> {
-        self.check_channel(port, &header, &channel)?;
-        self.idler.traffic(now);
-        let payload = strip(mbuf, &inner, header.timestamp);
-        let index = self.node.handle_data(now, &header, payload)?;
-        self.send_down(index, &header, self.ttl_on(&channel)?)
-    }
-
-    fn receive_heartbeat(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        header: &Header,
-        channel: &Channel,
-    ) -> Result<(), DropReason> {
-        self.check_channel(port, header, channel)?;
-        let index = self.node.handle_heartbeat(now, header)?;
-        self.announce_down(index, header, self.ttl_on(channel)?)
-    }
-
-    /// (S,G) and RPF: the packet must be of its session's channel and come from a neighbor that is upstream.
-    fn check_channel(
-        &self,
-        port: PortIndex,
-        header: &Header,
-        channel: &Channel,
-    ) -> Result<(), DropReason> {
-        let index = self
-            .node
-            .find(header.session)
-            .ok_or(DropReason::SessionUnknown)?;
-        let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
-        if (channel.source, channel.group) != (route.source, route.group) {
-            return Err(DropReason::ChannelWrong);
-        }
-        let is_upstream = route
-            .upstream
-            .iter()
-            .filter_map(|&id| self.adjacent(id))
-            .any(|from| from.port == port && from.mac.is_none_or(|mac| mac == channel.station));
-        if is_upstream {
-            Ok(())
-        } else {
-            Err(DropReason::RpfFailed)
-        }
-    }
-
-    /// The TTL with which a packet goes on.
-    fn ttl_on(&self, channel: &Channel) -> Result<u8, DropReason> {
-        channel
-            .ttl
-            .checked_sub(1)
-            .filter(|&ttl| ttl > 0)
-            .ok_or(DropReason::TtlExpired)
     }
 
     /// A unicast packet: of a session that begins here, or of nobody.
@@ -189,7 +144,7 @@ impl Worker {
         inner.verify(mbuf.data())?;
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
-        let (ttl, inner_max) = (route.ttl, route.inner_max);
+        let (ttl, inner_max, has_second) = (route.ttl, route.inner_max, route.has_second);
         if inner.header.packet_len() > usize::from(inner_max) {
             self.answer_too_big(now, port, &mbuf, (inner, inner_max));
             return Err(DropReason::TooBig);
@@ -198,7 +153,13 @@ impl Worker {
         let ingress_ns = self.clock.realtime_ns(now);
         let payload = strip(mbuf, inner, ingress_ns);
         let header = self.node.handle_source(now, index, ingress_ns, payload);
-        self.send_down(index, &header.ok_or(DropReason::FlowUnknown)?, ttl)
+        let header = header.ok_or(DropReason::FlowUnknown)?;
+        self.send_down(index, &header, ttl)?;
+        if has_second {
+            let flags = header.flags | FLAG_SECOND;
+            self.send_down(index, &Header { flags, ..header }, ttl)?;
+        }
+        Ok(())
     }
 
     fn answer_too_big(
@@ -218,59 +179,6 @@ impl Worker {
         }
     }
 
-    fn receive_repair(
-        &mut self,
-        now: Instant,
-        from: (PortIndex, Ipv4Addr),
-        header: &Header,
-        (mbuf, inner): (Mbuf, Inner),
-    ) -> Result<(), DropReason> {
-        let from = self.neighbor_at(from)?;
-        self.idler.traffic(now);
-        let payload = strip(mbuf, &inner, header.timestamp);
-        self.node.handle_repair(now, from, header, payload)?;
-        Ok(())
-    }
-
-    fn receive_control(
-        &mut self,
-        now: Instant,
-        from: (PortIndex, Ipv4Addr),
-        header: &Header,
-        body: &[u8],
-    ) -> Result<(), DropReason> {
-        let from = self.neighbor_at(from)?;
-        match header.kind {
-            Kind::Nak => {
-                self.idler.traffic(now);
-                let ranges = NakRanges::parse(body).map_err(|_| DropReason::WireTruncated)?;
-                self.node
-                    .handle_nak(now, from, header, ranges)
-                    .map_err(|reject| match reject {
-                        Reject::SessionUnknown => DropReason::NakUnknownSession,
-                        other => other.into(),
-                    })?;
-            }
-            Kind::Hello if header.session.0 != 0 => {
-                self.node.handle_request(now, from, header)?;
-            }
-            Kind::Hello => {
-                let hello = Hello::parse(body).map_err(|_| DropReason::WireTruncated)?;
-                self.node.handle_hello(now, from, header, &hello)?;
-            }
-            // Nobody sends confirmations yet; data and heartbeats never come here.
-            Kind::NakConfirm
-            | Kind::Data
-            | Kind::Repair
-            | Kind::Heartbeat
-            | Kind::Copy
-            | Kind::Parity => {
-                return Err(DropReason::KindMisplaced);
-            }
-        }
-        Ok(())
-    }
-
     fn receive_arp(
         &mut self,
         now: Instant,
@@ -286,24 +194,10 @@ impl Worker {
         }
         Ok(())
     }
-
-    /// A neighbor that speaks has told its Ethernet address: what is owed to it need not wait for ARP.
-    fn hear(&mut self, now: Instant, (port, address): (PortIndex, Ipv4Addr), station: Mac) {
-        if self.arp.hear(now, port, address, station) {
-            self.set_next_hop(port, address, Some(station));
-        }
-    }
-
-    fn neighbor_at(&self, from: (PortIndex, Ipv4Addr)) -> Result<NeighborId, DropReason> {
-        self.by_address
-            .get(&from)
-            .copied()
-            .ok_or(DropReason::Stranger)
-    }
 }
 
 /// Leaves the payload of the inner packet as the buffer's data, its headers right before it, and lets it be shared.
-fn strip(mut mbuf: Mbuf, inner: &Inner, ingress_ns: u64) -> SharedPayload {
+pub(in crate::worker) fn strip(mut mbuf: Mbuf, inner: &Inner, ingress_ns: u64) -> SharedPayload {
     let payload = inner.payload();
     mbuf.trim_back_to(payload.end);
     mbuf.trim_front(payload.start);
@@ -323,8 +217,10 @@ impl From<Reject> for DropReason {
             Reject::SequenceOld => DropReason::SequenceOld,
             Reject::SequenceBeyondWindow => DropReason::SequenceBeyondWindow,
             Reject::RepairUnasked => DropReason::RepairUnasked,
-            Reject::Redundant => DropReason::Duplicate,
-            Reject::NakOverBudget | Reject::Ejected | Reject::NotAChild => DropReason::Stranger,
+            Reject::Redundant => DropReason::Redundant,
+            Reject::NakOverBudget => DropReason::NakOverBudget,
+            Reject::Ejected => DropReason::Ejected,
+            Reject::NotAChild => DropReason::Stranger,
             Reject::HelloStale => DropReason::HelloStale,
         }
     }

@@ -116,6 +116,11 @@ impl Worker {
         said.naks_received = stats.naks_received;
         said.repairs_sent = stats.repairs_sent;
         said.repairs_received = stats.repairs_received;
+        said.copies_sent = stats.copies_sent;
+        said.copies_received = stats.copies_received;
+        (said.throttled, said.ejected) = neighbor.is_held_back();
+        said.throttles = stats.throttles;
+        said.ejects = stats.ejections;
     }
 
     /// Fills in a session's numbers and returns its parent.
@@ -128,9 +133,14 @@ impl Worker {
         said.lead = session.lead().0;
         said.trail = session.trail().0;
         said.expected = session.expected().0;
+        said.ended = session.is_ended();
+        said.copying = session.is_copying();
         said.sent = stats.sent;
         said.tree = stats.tree;
+        said.second_tree = stats.second_tree;
         said.repaired = stats.repaired;
+        said.copied = stats.copied;
+        said.rebuilt = stats.rebuilt;
         said.unrecovered = stats.unrecovered;
         said.in_flight = stats.in_flight;
         said.duplicates = stats.duplicates;
@@ -146,9 +156,22 @@ impl Worker {
         said.naks_over_budget = stats.naks_over_budget;
         said.repairs_sent = stats.repairs_sent;
         said.repairs_received = stats.repairs_received;
+        said.subcasts_sent = stats.subcasts_sent;
+        said.confirms_sent = stats.confirms_sent;
+        said.confirms_received = stats.confirms_received;
+        said.naks_suppressed = stats.naks_suppressed;
+        said.copies_sent = stats.copies_sent;
+        said.copies_received = stats.copies_received;
+        said.parity_received = stats.parity_received;
+        said.caught_up = stats.caught_up;
+        said.catch_up_missed = stats.catch_up_missed;
+        said.mode_changes = stats.mode_changes;
         said.repair_latency_us.clone_from(&stats.repair_latency);
-        for (client, said) in self.route(index)?.clients.iter().zip(&mut said.clients) {
+        let route = self.route(index)?;
+        said.parity_sent = route.parity.as_ref().map_or(0, |parity| parity.sent);
+        for (client, said) in route.clients.iter().zip(&mut said.clients) {
             said.resolved = client.entry.is_resolved();
+            said.catching_up = client.is_catching_up();
             said.packets = client.entry.packets;
             said.dropped = client.entry.dropped;
         }

@@ -1,12 +1,15 @@
 //! A session as the worker forwards it: the branches of its tree here, and its clients.
 
 use std::net::Ipv4Addr;
+use std::ops::{Index, IndexMut};
+use std::time::Duration;
 
-use overlay::{Epoch, NeighborId, Order, Seq, Session, SessionConfig as Protocol};
+use overlay::{Epoch, Fec, NeighborId, Order, Seq, Session, SessionConfig as Protocol, Tree};
 
 use crate::client::ClientEntry;
 use crate::config::{Delivery, Flow, SessionConfig};
 use crate::encap::{Encap, OVERHEAD, Outer, source_port};
+use crate::fec::{Codec, packet_max};
 use crate::frame::{Mac, PortIndex};
 use crate::payload::SharedPayload;
 
@@ -19,18 +22,58 @@ pub(crate) struct ClientKey(pub(crate) u64);
 pub(crate) struct Client {
     pub(crate) entry: ClientEntry,
     pub(crate) key: ClientKey,
-    /// The first sequence of the route's epoch that it gets: with repairs passed on as they come, older ones may still
-    /// follow.
+    /// The first sequence of the route's epoch that it gets with the others: with repairs passed on as they come, older
+    /// ones may still follow. [`Client::CATCHING_UP`]: none yet.
     pub(crate) from: Seq,
     /// Its next hop on the entry's port.
     pub(crate) next_hop: Ipv4Addr,
+    /// How much history it gets when it is new.
+    pub(crate) catch_up: Duration,
 }
 
-/// The tree through one port.
+impl Client {
+    /// As `from`: the client gets history on its own. No packet has this sequence.
+    pub(crate) const CATCHING_UP: Seq = Seq(u64::MAX);
+
+    /// Whether it gets history, and is not served with the others yet.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.from == Client::CATCHING_UP
+    }
+}
+
+/// The trees through one port.
 pub(crate) struct Branch {
     pub(crate) encap: Encap,
     pub(crate) mtu: u16,
-    pub(crate) active: bool,
+    /// Which of the trees go there.
+    pub(crate) active: PerTree<bool>,
+}
+
+/// Something that each of a session's trees has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PerTree<T>([T; 2]);
+
+impl<T> Index<Tree> for PerTree<T> {
+    type Output = T;
+
+    fn index(&self, tree: Tree) -> &T {
+        &self.0[tree as usize]
+    }
+}
+
+impl<T> IndexMut<Tree> for PerTree<T> {
+    fn index_mut(&mut self, tree: Tree) -> &mut T {
+        &mut self.0[tree as usize]
+    }
+}
+
+/// The parity of a session.
+pub(crate) struct Parity {
+    pub(crate) codec: Codec,
+    /// The block that the codec coded last: epoch, first sequence, packets.
+    pub(crate) coded: Option<(Epoch, Seq, u8)>,
+    /// Parity packets made and sent.
+    pub(crate) sent: u64,
 }
 
 /// A session's (S,G), where it comes from and where it goes to.
@@ -41,11 +84,17 @@ pub(crate) struct Route {
     pub(crate) flow: Option<Flow>,
     /// Ports on whose links `flow`'s destination is answered for.
     pub(crate) proxies: Vec<PortIndex>,
-    pub(crate) upstream: Vec<NeighborId>,
+    /// Where each tree may come from.
+    pub(crate) upstream: PerTree<Vec<NeighborId>>,
     /// One for each port of the node, in order.
     pub(crate) branches: Vec<Branch>,
+    /// Whether any branch takes the second tree.
+    pub(crate) has_second: bool,
     /// Largest inner packet that all active branches take, in bytes.
     pub(crate) inner_max: u16,
+    pub(crate) fec: Option<Fec>,
+    /// Where `fec` is set.
+    pub(crate) parity: Option<Box<Parity>>,
     /// The life of the ingress in which the clients' `from` counts.
     pub(crate) epoch: Option<Epoch>,
     /// Ascending by key.
@@ -92,11 +141,27 @@ impl SessionConfig {
     }
 }
 
+/// Largest inner packet, in bytes, that a session's tree takes through a port of this MTU: what all its headers leave,
+/// and what its parity leaves where it has any.
+#[must_use]
+pub const fn inner_max(mtu: u16, fec: Option<Fec>) -> u16 {
+    let room = mtu.saturating_sub(OVERHEAD as u16);
+    match fec {
+        Some(fec) => packet_max(fec, room as usize) as u16,
+        None => room,
+    }
+}
+
+/// Where each tree may come from.
+pub(crate) fn upstream_of(protocol: &Protocol) -> PerTree<Vec<NeighborId>> {
+    PerTree([protocol.upstream.clone(), protocol.second_upstream.clone()])
+}
+
 impl Route {
     /// The route of a session over these ports, without clients.
     pub(crate) fn new(
         config: &SessionConfig,
-        upstream: Vec<NeighborId>,
+        upstream: PerTree<Vec<NeighborId>>,
         ports: &[RoutePort],
         [tree_port, _]: [u16; 2],
     ) -> Route {
@@ -111,7 +176,16 @@ impl Route {
                 mtu: port.mtu,
             }),
             mtu: port.mtu,
-            active: false,
+            active: PerTree::default(),
+        };
+        let mtu = ports.iter().map(|port| port.mtu).max();
+        let parity = |fec| {
+            let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec));
+            Some(Box::new(Parity {
+                codec: Codec::new(fec, packet_max.into())?,
+                coded: None,
+                sent: 0,
+            }))
         };
         Route {
             group: config.group,
@@ -121,25 +195,51 @@ impl Route {
             proxies: Vec::new(),
             upstream,
             branches: ports.iter().map(branch).collect(),
+            has_second: false,
             inner_max: u16::MAX,
+            fec: config.fec,
+            parity: config.fec.and_then(parity),
             epoch: None,
             clients: Vec::new(),
         }
     }
 
-    /// Sends the tree through these ports from now on, and no others.
-    pub(crate) fn set_branches(&mut self, ports: impl Iterator<Item = PortIndex>) {
+    /// Sends each tree through its ports from now on, and no others.
+    pub(crate) fn set_branches<I: Iterator<Item = PortIndex>>(
+        &mut self,
+        ports: impl Fn(Tree) -> I,
+    ) {
         for branch in &mut self.branches {
-            branch.active = false;
+            branch.active = PerTree::default();
         }
-        for port in ports {
-            if let Some(branch) = self.branches.get_mut(usize::from(port.0)) {
-                branch.active = true;
+        for tree in [Tree::First, Tree::Second] {
+            for port in ports(tree) {
+                if let Some(branch) = self.branches.get_mut(usize::from(port.0)) {
+                    branch.active[tree] = true;
+                }
             }
         }
-        let active = self.branches.iter().filter(|branch| branch.active);
+        let none = PerTree::default();
+        let active = self.branches.iter().filter(|branch| branch.active != none);
         let mtu = active.map(|branch| branch.mtu).min();
-        self.inner_max = mtu.map_or(u16::MAX, |mtu| mtu.saturating_sub(OVERHEAD as u16));
+        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec));
+        self.has_second = self
+            .branches
+            .iter()
+            .any(|branch| branch.active[Tree::Second]);
+    }
+
+    /// Whether anybody gets what comes.
+    pub(crate) fn has_receivers(&self) -> bool {
+        let none = PerTree::default();
+        let mut branches = self.branches.iter();
+        branches.any(|branch| branch.active != none) || !self.clients.is_empty()
+    }
+
+    /// The client of that key.
+    pub(crate) fn client_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
+        let place = self.clients.binary_search_by_key(&key, |client| client.key);
+        self.clients.get_mut(place.ok()?)
     }
 
     pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
@@ -150,18 +250,20 @@ impl Route {
         }
     }
 
-    /// Follows the ingress into another life: those that are clients then get all of it.
+    /// Follows the ingress into another life: those that are clients then get all of it. One that catches up goes on to.
     pub(crate) fn follow_epoch(&mut self, epoch: Option<Epoch>) {
         if epoch != self.epoch {
             self.epoch = epoch;
             for client in &mut self.clients {
-                client.from = Seq(0);
+                if !client.is_catching_up() {
+                    client.from = Seq(0);
+                }
             }
         }
     }
 
     /// Lets `fresh` take the place of the clients. Those that stay keep their counters; those that are new get what
-    /// comes from `from` on. Returns the old list, to be freed elsewhere.
+    /// comes from `from` on, or catch up. Returns the old list, to be freed elsewhere.
     pub(crate) fn replace_clients(&mut self, mut fresh: Vec<Client>, from: Seq) -> Vec<Client> {
         let mut old = self.clients.iter().peekable();
         for client in &mut fresh {
@@ -172,6 +274,7 @@ impl Route {
                     client.entry.dropped = old.entry.dropped;
                     client.from = old.from;
                 }
+                None if client.catch_up > Duration::ZERO => client.from = Client::CATCHING_UP,
                 None => client.from = from,
             }
         }
@@ -180,60 +283,4 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use overlay::SessionId;
-    use std::time::Duration;
-
-    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-
-    fn route() -> Route {
-        let config = SessionConfig {
-            id: SessionId(1),
-            name: "tv1".into(),
-            group: Ipv4Addr::new(239, 1, 0, 1),
-            source: Ipv4Addr::new(10, 0, 1, 1),
-            ttl: 16,
-            upstream: Vec::new(),
-            downstream: Vec::new(),
-            flow: None,
-            delivery: Delivery::Ordered,
-            deadline: Duration::from_secs(1),
-            retention: Duration::from_secs(2),
-            reorder_delay: Duration::ZERO,
-            max_rate_pps: 1000,
-            second_upstream: Vec::new(),
-            second_downstream: Vec::new(),
-            mode: overlay::Mode::Pull,
-            fec: None,
-            subcast_threshold: 0,
-            catch_up: Duration::ZERO,
-            idle_timeout: Duration::from_secs(600),
-            clients: Vec::new(),
-        };
-        Route::new(&config, Vec::new(), &[], [7451, 7452])
-    }
-
-    fn client(key: u64) -> Client {
-        let address = Ipv4Addr::new(10, 9, 1, key as u8);
-        Client {
-            entry: ClientEntry::new(address, 5004, PortIndex(0), MAC),
-            key: ClientKey(key),
-            from: Seq(0),
-            next_hop: address,
-        }
-    }
-
-    #[test]
-    fn a_client_that_joined_late_gets_all_of_the_next_epoch() {
-        let mut route = route();
-        route.follow_epoch(Some(Epoch(1)));
-        route.replace_clients(vec![client(1)], Seq(1));
-        route.replace_clients(vec![client(1), client(2)], Seq(50_000));
-        route.follow_epoch(Some(Epoch(1)));
-        let from = |route: &Route| Vec::from_iter(route.clients.iter().map(|client| client.from));
-        assert_eq!(from(&route), [Seq(1), Seq(50_000)]);
-        route.follow_epoch(Some(Epoch(2)));
-        assert_eq!(from(&route), [Seq(0), Seq(0)]);
-    }
-}
+mod tests;

@@ -1,10 +1,13 @@
 //! Sending: down the tree, and over the overlay to a neighbor.
 
-use overlay::wire::{Header, RANGE_LEN, emit_range};
-use overlay::{Body, Destination, Instant, NAK_RANGES_MAX, NeighborId, SessionIndex, Transmit};
+use overlay::wire::{Header, Kind, ParityHeader, RANGE_LEN, emit_range};
+use overlay::{
+    Body, Destination, Instant, NAK_RANGES_MAX, NeighborId, SessionIndex, Transmit, Tree,
+};
 
-use super::{TRANSMIT_BUDGET, Worker};
-use crate::drops::DropReason;
+use super::{Pools, Route, TRANSMIT_BUDGET, Worker, WorkerPort, tree_of};
+use crate::chain::Frame;
+use crate::drops::{DropCounters, DropReason};
 use crate::encap::{Encap, InnerBytes, OUTER_LEN, OVERLAY_TTL, Outer, source_port};
 use crate::frame::PortIndex;
 use crate::mbuf::Mbuf;
@@ -21,6 +24,8 @@ struct Outgoing {
     body_len: usize,
     body: [u8; BODY_MAX],
     packet: Option<SharedPayload>,
+    /// Still to be made.
+    parity: Option<ParityHeader>,
 }
 
 impl Worker {
@@ -39,10 +44,7 @@ impl Worker {
             };
             let sent = match outgoing.to {
                 Destination::Neighbor(to) => self.send_to(to, &outgoing),
-                Destination::Tree(index, _) => match self.route(index).map(|route| route.ttl) {
-                    Some(ttl) => self.announce_down(index, &outgoing.header, ttl),
-                    None => Err(DropReason::SessionUnknown),
-                },
+                Destination::Tree(index, _) => self.send_on_tree(index, &outgoing),
             };
             if let Err(reason) = sent {
                 self.drops.count(reason);
@@ -51,7 +53,21 @@ impl Worker {
         TRANSMIT_BUDGET
     }
 
-    /// Sends a data packet, which the session holds, down every branch of its tree here.
+    /// Sends a packet of the protocol down a tree.
+    fn send_on_tree(&mut self, index: SessionIndex, outgoing: &Outgoing) -> Result<(), DropReason> {
+        let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
+        let header = (&outgoing.header, route.ttl);
+        match (&outgoing.packet, outgoing.parity) {
+            (Some(payload), _) => self.send_payload_down(index, header, payload),
+            (None, Some(parity)) => {
+                let payload = self.make_parity(index, header.0, parity)?;
+                self.send_payload_down(index, header, &payload)
+            }
+            (None, None) => self.announce_down(index, header, outgoing.body()),
+        }
+    }
+
+    /// Sends a data packet, which the session holds, down the tree that its flags name.
     pub(super) fn send_down(
         &mut self,
         index: SessionIndex,
@@ -66,37 +82,51 @@ impl Worker {
         let route = self.routes[index.0]
             .as_ref()
             .ok_or(DropReason::SessionUnknown)?;
-        let branches = route.branches.iter().zip(&mut self.ports);
-        for (branch, port) in branches.filter(|(branch, _)| branch.active) {
-            let sent = packet_header(&self.pools.headers, &branch.encap, (header, ttl), payload)
-                .and_then(|head| port.join(head, payload, &self.pools.packets))
-                .and_then(|frame| port.send(frame));
-            if let Err(reason) = sent {
-                self.drops.count(reason);
-            }
-        }
+        let (headers, packets) = (&self.pools.headers, &self.pools.packets);
+        let ports = (&mut self.ports[..], &mut self.drops);
+        send_on_branches(route, ports, tree_of(header), |encap, port| {
+            let head = packet_header(headers, encap, (header, ttl), payload)?;
+            port.join(head, payload, packets)
+        });
         Ok(())
     }
 
-    /// Sends a heartbeat down every branch of a session's tree here.
-    pub(super) fn announce_down(
+    /// Sends a packet that is no session's (yet, or any more) down the tree that its flags name.
+    pub(super) fn send_payload_down(
         &mut self,
         index: SessionIndex,
-        header: &Header,
-        ttl: u8,
+        header: (&Header, u8),
+        payload: &SharedPayload,
     ) -> Result<(), DropReason> {
         self.follow_downstream(index);
         let route = self.routes[index.0]
             .as_ref()
             .ok_or(DropReason::SessionUnknown)?;
-        let branches = route.branches.iter().zip(&mut self.ports);
-        for (branch, port) in branches.filter(|(branch, _)| branch.active) {
-            let sent = control_frame(&self.pools.headers, &branch.encap, (header, ttl), &[])
-                .and_then(|frame| port.send(frame.into()));
-            if let Err(reason) = sent {
-                self.drops.count(reason);
-            }
-        }
+        let (headers, packets) = (&self.pools.headers, &self.pools.packets);
+        let ports = (&mut self.ports[..], &mut self.drops);
+        send_on_branches(route, ports, tree_of(header.0), |encap, port| {
+            let head = packet_header(headers, encap, header, payload)?;
+            port.join(head, payload, packets)
+        });
+        Ok(())
+    }
+
+    /// Sends a packet without a payload down the tree that its flags name.
+    pub(super) fn announce_down(
+        &mut self,
+        index: SessionIndex,
+        header: (&Header, u8),
+        body: &[u8],
+    ) -> Result<(), DropReason> {
+        self.follow_downstream(index);
+        let route = self.routes[index.0]
+            .as_ref()
+            .ok_or(DropReason::SessionUnknown)?;
+        let pool = self.pools.for_body(body);
+        let ports = (&mut self.ports[..], &mut self.drops);
+        send_on_branches(route, ports, tree_of(header.0), |encap, _| {
+            Ok(control_frame(pool, encap, header, body)?.into())
+        });
         Ok(())
     }
 
@@ -113,7 +143,7 @@ impl Worker {
         };
         let adjacents = &self.adjacents;
         let port_of = |id: NeighborId| Some(adjacents.get(usize::from(id.0))?.as_ref()?.port);
-        route.set_branches(session.downstream(overlay::Tree::First).filter_map(port_of));
+        route.set_branches(|tree| session.downstream(tree).filter_map(port_of));
     }
 
     /// Sends a packet of the protocol to a neighbor.
@@ -137,15 +167,8 @@ impl Worker {
                 port.join(head, payload, &self.pools.packets)?
             }
             None => {
-                let body = &outgoing.body[..outgoing.body_len];
-                let fits = OUTER_LEN + body.len()
-                    <= usize::from(self.pools.headers.data_room() - crate::HEADROOM);
-                let pool = if fits {
-                    &self.pools.headers
-                } else {
-                    &self.pools.packets
-                };
-                control_frame(pool, &encap, header, body)?.into()
+                let body = outgoing.body();
+                control_frame(self.pools.for_body(body), &encap, header, body)?.into()
             }
         };
         port.send(frame)
@@ -165,6 +188,18 @@ impl Worker {
     }
 }
 
+impl Pools {
+    /// The pool whose buffers have room for a packet of this body and its headers.
+    fn for_body(&self, body: &[u8]) -> &Pool {
+        let room = usize::from(self.headers.data_room() - crate::HEADROOM);
+        if OUTER_LEN + body.len() <= room {
+            &self.headers
+        } else {
+            &self.packets
+        }
+    }
+}
+
 impl Outgoing {
     fn of(transmit: &Transmit<'_, SharedPayload>) -> Outgoing {
         let mut outgoing = Outgoing {
@@ -173,9 +208,11 @@ impl Outgoing {
             body_len: 0,
             body: [0; BODY_MAX],
             packet: None,
+            parity: None,
         };
         match &transmit.body {
-            Body::Empty | Body::Parity(_) => {}
+            Body::Empty => {}
+            Body::Parity(parity) => outgoing.parity = Some(*parity),
             Body::Hello(hello) => outgoing.append(&hello.emit()),
             Body::Ranges(ranges) => {
                 ranges
@@ -190,6 +227,10 @@ impl Outgoing {
         outgoing
     }
 
+    fn body(&self) -> &[u8] {
+        &self.body[..self.body_len]
+    }
+
     fn append(&mut self, bytes: &[u8]) {
         let end = self.body_len + bytes.len();
         self.body[self.body_len..end].copy_from_slice(bytes);
@@ -197,7 +238,23 @@ impl Outgoing {
     }
 }
 
-/// The headers of a data or repair packet, in a buffer of their own.
+/// Sends what `frame` makes for each branch of a tree.
+fn send_on_branches(
+    route: &Route,
+    (ports, drops): (&mut [WorkerPort], &mut DropCounters),
+    tree: Tree,
+    frame: impl Fn(&Encap, &WorkerPort) -> Result<Frame, DropReason>,
+) {
+    let branches = route.branches.iter().zip(ports);
+    for (branch, port) in branches.filter(|(branch, _)| branch.active[tree]) {
+        let sent = frame(&branch.encap, port).and_then(|frame| port.send(frame));
+        if let Err(reason) = sent {
+            drops.count(reason);
+        }
+    }
+}
+
+/// The headers of a packet with a payload, in a buffer of their own.
 fn packet_header(
     headers: &Pool,
     encap: &Encap,
@@ -209,11 +266,15 @@ fn packet_header(
     let area = mbuf
         .append(OUTER_LEN + inner.len())
         .ok_or(DropReason::NoHeaderBuffer)?;
-    let inner = InnerBytes {
-        headers: inner,
-        payload: payload.data(),
-    };
-    encap.packet(area, ttl, header, inner)?;
+    if header.kind == Kind::Parity {
+        encap.parity(area, ttl, header, (inner, payload.data()))?;
+    } else {
+        let inner = InnerBytes {
+            headers: inner,
+            payload: payload.data(),
+        };
+        encap.packet(area, ttl, header, inner)?;
+    }
     Ok(mbuf)
 }
 

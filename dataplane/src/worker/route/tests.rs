@@ -1,0 +1,118 @@
+use super::*;
+use overlay::SessionId;
+
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
+    let config = SessionConfig {
+        id: SessionId(1),
+        name: "tv1".into(),
+        group: Ipv4Addr::new(239, 1, 0, 1),
+        source: Ipv4Addr::new(10, 0, 1, 1),
+        ttl: 16,
+        upstream: Vec::new(),
+        downstream: Vec::new(),
+        flow: None,
+        delivery: Delivery::Ordered,
+        deadline: Duration::from_secs(1),
+        retention: Duration::from_secs(2),
+        reorder_delay: Duration::ZERO,
+        max_rate_pps: 1000,
+        second_upstream: Vec::new(),
+        second_downstream: Vec::new(),
+        mode: overlay::Mode::Pull,
+        fec,
+        subcast_threshold: 0,
+        catch_up: Duration::ZERO,
+        idle_timeout: Duration::from_secs(600),
+        clients: Vec::new(),
+    };
+    Route::new(&config, PerTree::default(), ports, [7451, 7452])
+}
+
+fn client(key: u64) -> Client {
+    let address = Ipv4Addr::new(10, 9, 1, key as u8);
+    Client {
+        entry: ClientEntry::new(address, 5004, PortIndex(0), MAC),
+        key: ClientKey(key),
+        from: Seq(0),
+        next_hop: address,
+        catch_up: Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_client_that_joined_late_gets_all_of_the_next_epoch() {
+    let mut route = route(None, &[]);
+    route.follow_epoch(Some(Epoch(1)));
+    route.replace_clients(vec![client(1)], Seq(1));
+    route.replace_clients(vec![client(1), client(2)], Seq(50_000));
+    route.follow_epoch(Some(Epoch(1)));
+    let from = |route: &Route| Vec::from_iter(route.clients.iter().map(|client| client.from));
+    assert_eq!(from(&route), [Seq(1), Seq(50_000)]);
+    route.follow_epoch(Some(Epoch(2)));
+    assert_eq!(from(&route), [Seq(0), Seq(0)]);
+}
+
+#[test]
+fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
+    let mut route = route(None, &[]);
+    let late = || Client {
+        catch_up: Duration::from_millis(500),
+        ..client(2)
+    };
+    route.replace_clients(vec![client(1), late()], Seq(9));
+    route.follow_epoch(Some(Epoch(2)));
+    let caught = |route: &Route| Vec::from_iter(route.clients.iter().map(Client::is_catching_up));
+    assert_eq!(caught(&route), [false, true]);
+    route.replace_clients(vec![client(1), late(), client(3)], Seq(9));
+    assert_eq!(
+        caught(&route),
+        [false, true, false],
+        "it stays, and goes on"
+    );
+    route.client_mut(ClientKey(2)).unwrap().from = Seq(12);
+    route.replace_clients(vec![client(1), late()], Seq(50));
+    assert_eq!(route.clients[1].from, Seq(12), "it is not caught up anew");
+    assert!(route.client_mut(ClientKey(3)).is_none());
+}
+
+#[test]
+fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
+    let port = |mtu| RoutePort { mac: MAC, mtu };
+    let ports = [port(1600), port(1500), port(576)];
+    let mut route = route(None, &ports);
+    route.set_branches(|tree| match tree {
+        Tree::First => vec![PortIndex(0)].into_iter(),
+        Tree::Second => vec![PortIndex(0), PortIndex(1), PortIndex(7)].into_iter(),
+    });
+    let active = |route: &Route| Vec::from_iter(route.branches.iter().map(|branch| branch.active));
+    let expected = [(true, true), (false, true), (false, false)];
+    assert_eq!(active(&route), expected.map(|(a, b)| PerTree([a, b])));
+    assert_eq!((route.inner_max, route.has_second), (1448, true));
+    route.set_branches(|tree| {
+        let first = (tree == Tree::First).then_some(PortIndex(2));
+        first.into_iter()
+    });
+    assert_eq!((route.inner_max, route.has_second), (524, false));
+    route.set_branches(|_| None.into_iter());
+    assert_eq!(route.inner_max, u16::MAX);
+}
+
+#[test]
+fn parity_takes_its_share_of_the_mtu() {
+    let fec = Some(Fec {
+        block: 32,
+        parity: 2,
+    });
+    let mut route = route(
+        fec,
+        &[RoutePort {
+            mac: MAC,
+            mtu: 1500,
+        }],
+    );
+    route.set_branches(|_| Some(PortIndex(0)).into_iter());
+    assert_eq!(route.inner_max, 1434);
+    assert!(route.parity.is_some());
+}

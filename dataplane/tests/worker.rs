@@ -1,0 +1,250 @@
+//! A whole node on real DPDK ports (`net_af_packet` over veth pairs in a network namespace of the test's own). What is
+//! beyond its links is the test: neighbors, a source and clients, frame by frame.
+//!
+//! One node serves all cases, since the EAL starts once in a process. Each case has a session of its own, and the pools
+//! must be as before when it is removed.
+
+// A test in all but the attribute, which would bring threads.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+#[path = "worker/cases.rs"]
+mod cases;
+#[path = "worker/namespace.rs"]
+mod namespace;
+#[path = "worker/station.rs"]
+mod station;
+#[path = "worker/stream.rs"]
+mod stream;
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use dataplane::{
+    ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, NeighborConfig, NodeConfig,
+    PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
+};
+use overlay::{Mode, SessionId};
+
+use station::Station;
+
+const MTU: u16 = 1600;
+/// Longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The node's links: its interface, the station's, and the link's prefix.
+const LINKS: [(&str, &str, [u8; 3]); 4] = [
+    ("uplink", "parent", [10, 0, 1]),
+    ("detour", "other", [10, 0, 2]),
+    ("downlink", "child", [10, 0, 3]),
+    ("edge", "host", [10, 0, 4]),
+];
+
+/// The node, and the stations at the other ends of its links.
+struct Bench {
+    node: Dataplane,
+    /// Where the parent is.
+    parent: Station,
+    /// Where the other parent is.
+    other: Station,
+    /// Where the children `first` and `second` are.
+    child: Station,
+    /// Where source and clients are.
+    host: Station,
+}
+
+fn main() {
+    namespace::enter_namespace();
+    for (near, far, _) in LINKS {
+        let pair = format!("link add {near} mtu {MTU} type veth peer name {far} mtu {MTU}");
+        namespace::run("ip", &pair);
+        for interface in [near, far] {
+            // The kernel's own frames (IPv6 neighbor discovery) would mix with the test's.
+            namespace::run("ip", &format!("link set {interface} addrgenmode none"));
+            namespace::run("ip", &format!("link set {interface} up"));
+        }
+    }
+    let mut bench = bench();
+    for (name, case) in cases::CASES {
+        let session = bench.settled();
+        case(&mut bench);
+        assert_eq!(
+            session,
+            bench.settled(),
+            "{name}: packets kept before and after"
+        );
+        println!("test {name} ... ok");
+    }
+    cases::a_node_that_stops_says_so(bench);
+    println!("test a_node_that_stops_says_so ... ok");
+}
+
+fn bench() -> Bench {
+    let ports = LINKS.iter().enumerate();
+    let ports = ports.map(|(index, (name, _, [a, b, c]))| PortConfig {
+        name: (*name).into(),
+        device: Device::Vdev(vdev_for("af_packet", name, index, MTU).unwrap()),
+        address: Ipv4Addr::new(*a, *b, *c, 1),
+        prefix_len: 24,
+        gateway: None,
+        mtu: MTU,
+        impairment: None,
+    });
+    let neighbors = [
+        ("parent", "uplink", [10, 0, 1, 2]),
+        ("other", "detour", [10, 0, 2, 2]),
+        ("first", "downlink", [10, 0, 3, 2]),
+        ("second", "downlink", [10, 0, 3, 3]),
+    ];
+    let neighbors = neighbors.map(|(name, port, address)| NeighborConfig {
+        name: name.into(),
+        address: address.into(),
+        port: port.into(),
+        repair_rate_pps: 50_000,
+    });
+    let node = Dataplane::start(NodeConfig {
+        name: "node".into(),
+        idle: Idle::Nap,
+        cpu: None,
+        eal: EalConfig::default(),
+        pool_packets: None,
+        spare_packets: 8192,
+        max_sessions: 8,
+        tree_port: overlay::wire::TREE_PORT,
+        overlay_port: overlay::wire::OVERLAY_PORT,
+        hello_interval: Duration::from_millis(20),
+        hold_down: Duration::from_secs(1),
+        detect_mult: 3,
+        ports: ports.collect(),
+        neighbors: neighbors.to_vec(),
+        sessions: Vec::new(),
+    });
+    let node = node.unwrap();
+    let stations = LINKS.map(|(_, name, _)| Station::new(name));
+    let [parent, other, child, host] = stations;
+    let mut bench = Bench {
+        node,
+        parent,
+        other,
+        child,
+        host,
+    };
+    bench.greet();
+    bench
+}
+
+impl Bench {
+    fn stations(&mut self) -> [&mut Station; 4] {
+        [
+            &mut self.parent,
+            &mut self.other,
+            &mut self.child,
+            &mut self.host,
+        ]
+    }
+
+    /// Has all neighbors be up from now on: they ask for no more than a hello in ten minutes.
+    fn greet(&mut self) {
+        let snapshot = self.node.snapshot();
+        let ports = snapshot.ports.iter().zip(self.stations());
+        for (port, station) in ports {
+            station.learn(port);
+        }
+        for host in [2, 3] {
+            self.child.greet(host);
+        }
+        self.parent.greet(2);
+        self.other.greet(2);
+        self.until("all neighbors are up", |snapshot| {
+            snapshot
+                .neighbors
+                .iter()
+                .all(|neighbor| neighbor.state == "up")
+        });
+    }
+
+    /// A snapshot of which `holds` is true.
+    fn until(&mut self, what: &str, holds: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for station in self.stations() {
+                station.pump();
+            }
+            let snapshot = self.node.snapshot();
+            if holds(&snapshot) {
+                return snapshot;
+            }
+            assert!(Instant::now() < deadline, "{what}: {snapshot:#?}");
+        }
+    }
+
+    /// The numbers of a session of which `holds` is true.
+    fn until_session(
+        &mut self,
+        id: u32,
+        what: &str,
+        holds: impl Fn(&SessionSnapshot) -> bool,
+    ) -> SessionSnapshot {
+        let of = |snapshot: &Snapshot| {
+            let mut sessions = snapshot.sessions.iter();
+            sessions.find(|session| session.session == id).cloned()
+        };
+        let found = self.until(what, |snapshot| {
+            of(snapshot).is_some_and(|said| holds(&said))
+        });
+        of(&found).unwrap()
+    }
+
+    fn drops(&mut self, reason: &str) -> u64 {
+        self.node.snapshot().drops[reason]
+    }
+
+    /// Packet buffers in use, once nothing is under way.
+    fn settled(&mut self) -> u64 {
+        let in_use = |snapshot: &Snapshot| snapshot.pools[0].in_use;
+        let mut before = u64::MAX;
+        loop {
+            let snapshot = self.until("nothing is under way", |_| true);
+            if in_use(&snapshot) == before {
+                return before;
+            }
+            before = in_use(&snapshot);
+        }
+    }
+}
+
+/// A session with the parent upstream and all else off.
+fn session(id: u32) -> SessionConfig {
+    SessionConfig {
+        id: SessionId(id),
+        name: format!("s{id}"),
+        group: Ipv4Addr::new(239, 1, 0, id as u8),
+        source: Ipv4Addr::new(10, 9, 9, 9),
+        ttl: 16,
+        upstream: vec!["parent".into()],
+        downstream: Vec::new(),
+        flow: None,
+        delivery: Delivery::Ordered,
+        deadline: Duration::from_secs(2),
+        retention: Duration::from_secs(10),
+        reorder_delay: Duration::from_millis(1),
+        max_rate_pps: 100,
+        second_upstream: Vec::new(),
+        second_downstream: Vec::new(),
+        mode: Mode::Pull,
+        fec: None,
+        subcast_threshold: 0,
+        catch_up: Duration::ZERO,
+        idle_timeout: Duration::from_secs(600),
+        clients: Vec::new(),
+    }
+}
+
+/// A client at the host.
+fn client(port: u16) -> ClientConfig {
+    ClientConfig {
+        name: format!("c{port}"),
+        address: Ipv4Addr::new(10, 0, 4, 2),
+        port,
+        catch_up: Duration::ZERO,
+    }
+}
