@@ -212,6 +212,7 @@ fn copies_are_asked_for_taken_and_sent(bench: &mut Bench) {
     };
     bench.child.send_overlay(FIRST, &request.emit());
     bench.send_data(&stream, [1, 3]);
+    bench.until_session(2, "what is there is copied", |said| said.copies_sent == 2);
     for sequence in [1, 2, 3, 4] {
         let copy = stream.packet(Kind::Copy, 0, sequence);
         bench.other.send_overlay(FIRST, &copy);
@@ -225,19 +226,20 @@ fn copies_are_asked_for_taken_and_sent(bench: &mut Bench) {
     bench.until("it is refused", |said| {
         said.drops["stranger"] == stranger + 1
     });
-    for sequence in 1..=4 {
-        bench.host.expect("a client's packet", |came| {
-            (came.payload == payload(sequence)).then_some(())
+    assert_eq!(had(&mut bench.host, &config.clients[0], 4), [1..=4]);
+    // What was missing when its turn came is sent as if the child had asked.
+    for (sequence, kind) in [
+        (1, Kind::Copy),
+        (2, Kind::Repair),
+        (3, Kind::Copy),
+        (4, Kind::Copy),
+    ] {
+        let sent = bench.child.expect("a copy", |came| {
+            of_overlay(came, kind).filter(|sent| sent.0.sequence == Seq(sequence))
         });
-        let copy = bench.child.expect("a copy", |came| {
-            of_overlay(came, Kind::Copy).filter(|copy| copy.0.sequence == Seq(sequence))
-        });
-        assert_eq!(
-            copy,
-            (stream.header(Kind::Copy, 0, sequence), inner(sequence))
-        );
+        assert_eq!(sent, (stream.header(kind, 0, sequence), inner(sequence)));
     }
-    let said = bench.until_session(2, "copies are counted", |said| said.copies_sent == 4);
+    let said = bench.until_session(2, "copies are counted", |said| said.copies_sent == 3);
     assert_eq!(said.naks_sent, 0);
     bench.node.remove_session(SessionId(2)).unwrap();
 }
@@ -503,6 +505,14 @@ fn a_removed_stream_says_so_and_answers_for_a_while(bench: &mut Bench) {
     });
     assert!(began.elapsed() >= config.deadline);
     assert_eq!(bench.node.snapshot().sessions.len(), 0);
+    // One of which nothing can be fetched need not stay.
+    bench.begin(&config);
+    let began = Instant::now();
+    bench.node.remove_session(SessionId(7)).unwrap();
+    assert!(began.elapsed() < config.deadline);
+    bench.child.expect("the end", |came| {
+        of_tree(came, Kind::Heartbeat).filter(|(header, _)| header.flags & FLAG_END != 0)
+    });
 }
 
 fn a_restarted_stream_begins_another_epoch_at_once(bench: &mut Bench) {
