@@ -13,7 +13,7 @@ LAB_PACKAGES := ethtool iproute2 util-linux
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo test check unit e2e build deps-demo deps-test clean
+.PHONY: all demo test check unit e2e sim-long build deps-demo deps-test clean
 
 all: build
 
@@ -58,6 +58,11 @@ unit:
 # One at a time: labs measure time, and share two cores with everything else. A test that can't run fails.
 e2e:
 	$(AS_ROOT) $(CARGO) test --locked --package treecast -- --test-threads=1
+
+# 100,000 random trees, and 10,000 last hops with 100,000 packets: the better part of an hour.
+sim-long:
+	SIM_SEEDS=50000 $(CARGO) test --release --locked --package overlay random_trees -- --nocapture
+	SIM_PACKETS=100000 $(CARGO) test --release --locked --package overlay ten_thousand -- --ignored --nocapture
 
 clean:
 	$(CARGO) clean

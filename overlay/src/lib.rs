@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 extern crate std;
 
 mod bucket;
@@ -19,6 +19,8 @@ mod node;
 mod rtt;
 mod seq;
 mod session;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod time;
 mod timers;
 mod window;

@@ -914,7 +914,3 @@ fn count_answer(answer: Answer, neighbors: &mut [Option<Neighbor>]) {
 
 #[cfg(test)]
 mod fuzz;
-#[cfg(test)]
-mod netsim;
-#[cfg(test)]
-mod tests;
