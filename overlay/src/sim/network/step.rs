@@ -122,6 +122,10 @@ impl Network {
             }
             Action::ClockJump(_, ahead) => {
                 self.routers[me].clock_ns += ahead.as_nanos() as u64;
+                // By its clock, answers that it awaits are late.
+                for attendance in &mut self.routers[me].sessions {
+                    attendance.watch.asks_start_over();
+                }
             }
             Action::Cut(from, to) | Action::Heal(from, to) | Action::Impair(from, to, _) => {
                 let Some(direction) = self.layout.direction(from, to) else {

@@ -67,9 +67,39 @@ fn run_and_check(last_hops: usize, count: u64) -> Report {
         report.recovery.quantile_us(0.999),
         report.recovery.max_us(),
     );
+    // A node has 22 children. A few ask where confirmations are lost as well, never all of them.
+    assert!(
+        report.naks_per_loss_max <= 8,
+        "{}",
+        report.naks_per_loss_max
+    );
     assert!(naks <= 1.2, "{naks} NAKs for each packet lost");
     assert!(repairs <= 1.2, "{repairs} repairs for each packet lost");
     report
+}
+
+#[test]
+fn a_loss_on_the_trunk_is_asked_for_once_whoever_lacks_it() {
+    let mut scenario = three_levels(1000, 2000);
+    for link in &mut scenario.links {
+        link.forth.loss = 0.0;
+        link.back.loss = 0.0;
+    }
+    scenario.impairment_mut(0, 1).unwrap().loss = 0.01;
+    let report = run(&scenario);
+    assert_eq!(report.failure(), None);
+    let link = |from, to| {
+        let mut links = report.links.iter();
+        links.find(|link| (link.0, link.1) == (from, to)).unwrap().2
+    };
+    let lost = link(0, 1).data.lost;
+    assert!(lost > 10, "{lost}");
+    // A repair that is lost as well is asked for again.
+    let again = link(0, 1).repairs.lost;
+    assert_eq!(report.nodes[0].asked_of, lost + again);
+    let below = report.nodes[1..].iter().map(|node| node.asked_of);
+    assert_eq!(below.sum::<u64>(), 0, "nobody else asked for anything");
+    assert_eq!(report.repaired, 100 * lost, "and all had it");
 }
 
 #[test]
