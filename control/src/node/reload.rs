@@ -24,7 +24,7 @@ impl Node {
     }
 
     fn reload_into(&self, running: &mut Config) -> Result<Value, ApiError> {
-        let new = config::load(&self.file)?;
+        let mut new = config::load(&self.file)?;
         for warning in &new.warnings {
             tracing::warn!("{warning}");
         }
@@ -39,6 +39,9 @@ impl Node {
         }
         let done = summary(&changes);
         self.apply(running, changes)?;
+        for short in new.keep_repair_rates(running) {
+            tracing::warn!("{short}");
+        }
         // The same in content, and in the order of the file as well.
         *running = new;
         Ok(done)

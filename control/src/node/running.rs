@@ -97,11 +97,14 @@ impl Node {
                 return Err(exists("session", id));
             }
         }
-        let config = running.with_session(body).map_err(ApiError::from)?;
+        let mut config = running.with_session(body).map_err(ApiError::from)?;
         let session = added(&config.node.sessions)?.clone();
         let id = session.id;
         self.dataplane.add_session(session)?;
         tracing::info!("session {} added", id.0);
+        for short in config.keep_repair_rates(&running) {
+            tracing::warn!("{short}");
+        }
         *running = config;
         Ok(id)
     }
