@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX};
+
 use super::plan::PortKind;
-use super::topology::{Delivery, Impair, Topology, legal_name};
+use super::topology::{Delivery, Fec, Impair, Overlay, TREES, Topology, legal_name};
 use crate::config::quantity::{self, QuantityError, Rate};
 
 /// Run whole topologies on this machine: a namespace and a real node for each router, hosts for sources and clients.
@@ -67,6 +69,19 @@ pub(super) struct TopologyArgs {
     /// Delivery of every session.
     #[arg(long, value_enum)]
     delivery: Option<Delivery>,
+    /// What fills gaps of every session before anybody asks.
+    #[arg(long, value_enum)]
+    overlay: Option<Overlay>,
+    /// Parity of every session: `32+2` for two parity packets behind every 32, `none` for none.
+    #[arg(long, value_name = "BLOCK+PARITY")]
+    fec: Option<FecArg>,
+    /// Disjoint trees that every session is sent on.
+    #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(trees()))]
+    trees: Option<u8>,
+}
+
+fn trees() -> std::ops::RangeInclusive<i64> {
+    i64::from(*TREES.start())..=i64::from(*TREES.end())
 }
 
 #[derive(Debug, clap::Args)]
@@ -214,6 +229,34 @@ impl std::str::FromStr for LossArg {
     }
 }
 
+/// Parity, or none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct FecArg(Option<Fec>);
+
+impl std::str::FromStr for FecArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FecArg, String> {
+        if text == "none" {
+            return Ok(FecArg(None));
+        }
+        let (block, parity) = text
+            .split_once('+')
+            .ok_or("parity is written BLOCK+PARITY, as in 32+2, or none")?;
+        let number = |what: &str, text: &str, most: u8| {
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (1..=most).contains(number));
+            number.ok_or_else(|| format!("{what}: {text:?} is not a number from 1 to {most}"))
+        };
+        Ok(FecArg(Some(Fec {
+            block: number("block", block, FEC_BLOCK_MAX)?,
+            parity: number("parity", parity, FEC_PARITY_MAX)?,
+        })))
+    }
+}
+
 /// A duration that is kept as written.
 fn checked_duration(text: &str) -> Result<String, QuantityError> {
     quantity::duration(text).map(|_: Duration| text.to_string())
@@ -239,6 +282,8 @@ impl TopologyArgs {
         for session in &mut topology.sessions {
             let settings = &mut session.settings;
             settings.delivery = self.delivery.or(settings.delivery);
+            settings.overlay = self.overlay.or(settings.overlay);
+            settings.trees = self.trees.or(settings.trees);
             for (set, to) in [
                 (&mut settings.deadline, &self.deadline),
                 (&mut settings.retention, &self.retention),
@@ -246,6 +291,12 @@ impl TopologyArgs {
                 if to.is_some() {
                     set.clone_from(to);
                 }
+            }
+        }
+        if let Some(FecArg(fec)) = self.fec {
+            topology.session_defaults.fec = fec;
+            for session in &mut topology.sessions {
+                session.settings.fec = fec;
             }
         }
         Ok(topology)
@@ -283,7 +334,7 @@ impl RunArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::LossArg;
+    use super::{Fec, FecArg, LossArg};
 
     #[test]
     fn a_loss_is_for_one_link_or_for_all() {
@@ -293,6 +344,17 @@ mod tests {
         assert_eq!(one.link, Some(["core".to_string(), "lh-1".to_string()]));
         for bad in ["2", "core=2%", "a:b=2"] {
             assert!(bad.parse::<LossArg>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parity_is_written_as_a_sum() {
+        let fec = |block, parity| Ok(FecArg(Some(Fec { block, parity })));
+        assert_eq!("32+2".parse(), fec(32, 2));
+        assert_eq!("128+32".parse(), fec(128, 32));
+        assert_eq!("none".parse(), Ok(FecArg(None)));
+        for bad in ["32", "0+1", "129+1", "32+33", "32+0", "a+1"] {
+            assert!(bad.parse::<FecArg>().is_err(), "{bad}");
         }
     }
 }

@@ -37,7 +37,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// Why a topology can't be laid out.
 #[derive(Debug, Error)]
 pub(super) enum PlanError {
-    /// A client can't be reached.
+    /// A client can't be reached, or not twice.
     #[error("session {session}: {reason}")]
     NoPath {
         /// The session.
@@ -237,7 +237,9 @@ impl<'t> Draft<'t> {
         for session in &topology.sessions {
             let last_hops = last_hops(topology, session);
             let ingress = router_of(topology, &session.source);
-            let tree = Tree::new(topology, ingress, &last_hops);
+            let settings = session.settings.or(&topology.session_defaults);
+            let tree = Tree::new(topology, ingress, &last_hops)
+                .and_then(|tree| tree.with_trees(settings.trees.unwrap_or(1)));
             trees.push(tree.map_err(|reason| PlanError::NoPath {
                 session: session.name.clone(),
                 reason,
@@ -361,6 +363,7 @@ impl<'t> Draft<'t> {
         let tree = &self.trees[index];
         let ingress = router_of(self.topology, &session.source);
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_string).collect();
+        let settings = session.settings.or(&self.topology.session_defaults);
         node_file::Session {
             id: session.number(index),
             name: session.name.clone(),
@@ -373,17 +376,20 @@ impl<'t> Draft<'t> {
                 .to_string(),
             upstream: owned(tree.upstream(router)),
             downstream: owned(tree.downstream(router)),
+            second_upstream: owned(tree.second_upstream(router)),
+            second_downstream: owned(tree.second_downstream(router)),
             flow: (router == ingress).then(|| node_file::Match {
                 destination: destination(index).to_string(),
                 source: host_address(self.topology, &session.source).to_string(),
             }),
-            settings: session.settings.or(&self.topology.session_defaults),
             client: clients(self.topology, session, router)
                 .map(|host| node_file::Client {
                     name: host.name.clone(),
                     address: client_address(self.topology, host, index).to_string(),
+                    catch_up: settings.client_catch_up.clone(),
                 })
                 .collect(),
+            settings,
         }
     }
 
@@ -463,7 +469,8 @@ impl<'t> Draft<'t> {
         let mut links: Vec<TreeLink> = Vec::new();
         for tree in &self.trees {
             for from in tree.members() {
-                for to in tree.downstream(from) {
+                let second = tree.second_downstream(from);
+                for to in tree.downstream(from).into_iter().chain(second) {
                     let link = TreeLink {
                         from: from.to_string(),
                         to: to.to_string(),

@@ -9,7 +9,7 @@ use thiserror::Error;
 mod check;
 mod entry;
 
-pub(super) use check::legal_name;
+pub(super) use check::{TREES, legal_name};
 use entry::Entry;
 
 /// A topology, as its file says it. Quantities are kept as written: most go into the nodes' files unchanged.
@@ -152,6 +152,50 @@ pub(super) struct SessionSettings {
     /// Fastest rate that buffers are sized for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rate: Option<String>,
+    /// `pull`, `copy` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Overlay>,
+    /// Parity packets down the tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fec: Option<Fec>,
+    /// Children that must miss a packet before it goes down the tree once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subcast_threshold: Option<u8>,
+    /// How much history a node fetches when it joins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<String>,
+    /// How much history each client gets when it is added.
+    #[serde(skip_serializing)]
+    pub client_catch_up: Option<String>,
+    /// Silence of the ingress after which the stream has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<String>,
+    /// Disjoint trees that the session is sent on: 1 unless set, or 2.
+    #[serde(skip_serializing)]
+    pub trees: Option<u8>,
+}
+
+/// What fills gaps before anybody asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Overlay {
+    /// Nothing.
+    #[default]
+    Pull,
+    /// Each packet comes once more over the overlay.
+    Copy,
+    /// Copies while the tree loses much.
+    Auto,
+}
+
+/// Forward error correction: `parity` packets behind every `block` packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fec {
+    /// Packets of a block.
+    pub block: u8,
+    /// Parity packets behind each.
+    pub parity: u8,
 }
 
 /// How a session is passed on to clients.
@@ -193,8 +237,10 @@ pub(super) struct NodeSettings {
     pub hello: String,
     /// Silent hellos that mean down.
     pub detect_mult: u8,
-    /// Most repairs to one neighbor.
-    pub repair_rate: String,
+    /// How long a parent that came back must stay up before it is parent again.
+    pub hold_down: String,
+    /// Most repairs to one neighbor; sized from the sessions unless set.
+    pub repair_rate: Option<String>,
     /// Size of the packet pool; by formula unless set.
     pub packets: Option<usize>,
     /// Buffers for sessions added at run time.
@@ -208,7 +254,8 @@ impl Default for NodeSettings {
             idle: "nap".to_string(),
             hello: "50ms".to_string(),
             detect_mult: 3,
-            repair_rate: "50kpps".to_string(),
+            hold_down: "1s".to_string(),
+            repair_rate: None,
             packets: None,
             spare_packets: 2048,
         }
@@ -334,6 +381,13 @@ impl SessionSettings {
             retention: first(&self.retention, &default.retention),
             reorder_delay: first(&self.reorder_delay, &default.reorder_delay),
             max_rate: first(&self.max_rate, &default.max_rate),
+            overlay: self.overlay.or(default.overlay),
+            fec: self.fec.or(default.fec),
+            subcast_threshold: self.subcast_threshold.or(default.subcast_threshold),
+            catch_up: first(&self.catch_up, &default.catch_up),
+            client_catch_up: first(&self.client_catch_up, &default.client_catch_up),
+            idle_timeout: first(&self.idle_timeout, &default.idle_timeout),
+            trees: self.trees.or(default.trees),
         }
     }
 }
