@@ -10,6 +10,8 @@ use super::table::Table;
 pub(super) enum View {
     /// Sessions: roles, balance, repair latency.
     Sessions,
+    /// Sessions once more: what fills their gaps, what is asked for and what is spared.
+    Recovery,
     /// Clients of all sessions.
     Clients,
     /// Overlay neighbors: state, since when, why, round-trip time.
@@ -51,9 +53,12 @@ const SESSIONS: &[Column] = &[
     ("NAME", false, Key("name")),
     ("ROLES", false, Key("roles")),
     ("PARENT", false, Key("parent")),
+    ("OVERLAY", false, Made(|row, _| overlay(row))),
     ("SENT", true, Key("sent")),
     ("TREE", true, Key("tree")),
     ("REPAIRED", true, Key("repaired")),
+    ("COPIED", true, Key("copied")),
+    ("REBUILT", true, Key("rebuilt")),
     ("UNRECOVERED", true, Key("unrecovered")),
     ("IN-FLIGHT", true, Key("in_flight")),
     ("DELIVERED", true, Key("delivered")),
@@ -66,16 +71,37 @@ const SESSIONS: &[Column] = &[
     ("P99", true, Made(|row, _| latency(row, "p99"))),
 ];
 
+const RECOVERY: &[Column] = &[
+    ("SESSION", true, Key("session")),
+    ("NAME", false, Key("name")),
+    ("OVERLAY", false, Made(|row, _| overlay(row))),
+    ("CHANGES", true, Key("mode_changes")),
+    ("STREAM", false, Made(|row, _| stream(row))),
+    ("2ND-TREE", true, Key("second_tree")),
+    ("REPAIRED", true, Key("repaired")),
+    ("COPIED", true, Key("copied")),
+    ("REBUILT", true, Key("rebuilt")),
+    ("NAKS-TX", true, Key("naks_sent")),
+    ("NAKS-RX", true, Key("naks_received")),
+    ("SUPPRESSED", true, Key("naks_suppressed")),
+    ("NCFS-TX", true, Key("confirms_sent")),
+    ("NCFS-RX", true, Key("confirms_received")),
+    ("REPAIRS-TX", true, Key("repairs_sent")),
+    ("SUBCASTS-TX", true, Key("subcasts_sent")),
+    ("COPIES-TX", true, Key("copies_sent")),
+    ("COPIES-RX", true, Key("copies_received")),
+    ("PARITY-TX", true, Key("parity_sent")),
+    ("PARITY-RX", true, Key("parity_received")),
+    ("CAUGHT-UP", true, Key("caught_up")),
+    ("MISSED", true, Key("catch_up_missed")),
+];
+
 const CLIENTS: &[Column] = &[
     ("SESSION", true, Key("session")),
     ("NAME", false, Key("name")),
     ("CLIENT", false, Key("client")),
     ("ADDRESS", false, Made(|row, _| address(row))),
-    (
-        "STATE",
-        false,
-        Made(|row, _| either(row, "resolved", ["resolved", "unresolved"])),
-    ),
+    ("STATE", false, Made(|row, _| client_state(row))),
     ("PACKETS", true, Key("packets")),
     ("DROPPED", true, Key("dropped")),
 ];
@@ -98,6 +124,9 @@ const NEIGHBORS: &[Column] = &[
     ("NAKS-RX", true, Key("naks_received")),
     ("REPAIRS-TX", true, Key("repairs_sent")),
     ("REPAIRS-RX", true, Key("repairs_received")),
+    ("BUDGET", false, Made(|row, _| budget(row))),
+    ("THROTTLES", true, Key("throttles")),
+    ("EJECTIONS", true, Key("ejects")),
 ];
 
 const PORTS: &[Column] = &[
@@ -187,7 +216,7 @@ impl View {
     /// The API's path of it.
     pub(super) fn path(self) -> &'static str {
         match self {
-            View::Sessions => "/v1/sessions",
+            View::Sessions | View::Recovery => "/v1/sessions",
             View::Clients => "/v1/clients",
             View::Neighbors => "/v1/neighbors",
             View::Ports => "/v1/ports",
@@ -225,6 +254,7 @@ impl View {
     fn columns(self) -> (&'static [Column], &'static str) {
         match self {
             View::Sessions => (SESSIONS, "no sessions"),
+            View::Recovery => (RECOVERY, "no sessions"),
             View::Clients => (CLIENTS, "no clients"),
             View::Neighbors => (NEIGHBORS, "no neighbors"),
             View::Ports => (PORTS, "no ports"),
@@ -272,6 +302,39 @@ fn text(value: &Value) -> String {
 fn either(row: &Value, key: &str, [yes, no]: [&str; 2]) -> String {
     let word = if row[key] == true { yes } else { no };
     word.to_owned()
+}
+
+/// `auto+copy`: it is up to the node, which now has copies sent.
+fn overlay(row: &Value) -> String {
+    match (text(&row["mode"]), &row["copying"]) {
+        (mode, copying) if mode == "auto" && *copying == true => "auto+copy".to_owned(),
+        (mode, _) => mode,
+    }
+}
+
+fn stream(row: &Value) -> String {
+    let word = match (&row["ended"], &row["synced"]) {
+        (ended, _) if *ended == true => "ended",
+        (_, synced) if *synced == true => "live",
+        _ => "none",
+    };
+    word.to_owned()
+}
+
+fn client_state(row: &Value) -> String {
+    let catching_up = row["catching_up"] == true && row["resolved"] == true;
+    match catching_up {
+        true => "catching-up".to_owned(),
+        false => either(row, "resolved", ["resolved", "unresolved"]),
+    }
+}
+
+/// Whether the neighbor keeps to its repair rate.
+fn budget(row: &Value) -> String {
+    match row["ejected"] == true {
+        true => "ejected".to_owned(),
+        false => either(row, "throttled", ["throttled", "ok"]),
+    }
 }
 
 fn address(row: &Value) -> String {
@@ -326,6 +389,10 @@ mod tests {
             session: 1,
             name: "tv1".into(),
             roles: vec!["transit", "last_hop"],
+            mode: "auto",
+            copying: true,
+            mode_changes: 2,
+            ended: true,
             ..Default::default()
         };
         let neighbor = dataplane::NeighborSnapshot {
@@ -335,6 +402,7 @@ mod tests {
             mac: Some("02:00:00:00:00:01".into()),
             since_unix_ms: 1_000,
             rtt_us: 250,
+            throttled: true,
             ..Default::default()
         };
         let filled = |value: Value, optional: &str, view: View| {
@@ -346,8 +414,20 @@ mod tests {
         };
         let shown = filled(json!(session), "PARENT P50 P99", View::Sessions);
         assert!(shown.contains("transit,last_hop"), "{shown}");
+        let shown = filled(json!(session), "", View::Recovery);
+        assert!(shown.contains("auto+copy        2  ended"), "{shown}");
         let shown = filled(json!(neighbor), "", View::Neighbors);
         assert!(shown.contains("down   3m12s  silent  250us"), "{shown}");
+        assert!(shown.contains("throttled"), "{shown}");
+        let client = dataplane::ClientSnapshot {
+            client: "c1".into(),
+            address: "10.9.1.2".into(),
+            resolved: true,
+            catching_up: true,
+            ..Default::default()
+        };
+        let shown = filled(json!(client), "SESSION NAME", View::Clients);
+        assert!(shown.contains("catching-up"), "{shown}");
         filled(json!(dataplane::PortSnapshot::default()), "", View::Ports);
         filled(
             json!(dataplane::PoolSnapshot::default()),
