@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::stats::NodeStats;
 use super::topology::{Delivery, Host, Impair, Session, Topology};
 use crate::config::quantity;
 
@@ -144,6 +145,8 @@ pub(super) struct SessionPlan {
     pub deadline: Duration,
     /// Every router that carries it.
     pub members: Vec<String>,
+    /// Links that each packet crosses on the first tree where nothing is lost.
+    pub links: usize,
     /// Its last hops and their clients.
     pub last_hops: Vec<LastHopPlan>,
 }
@@ -197,6 +200,16 @@ impl Plan {
                 .map(|link| [0, 1].map(|end| draft.end_impair(link, end)))
                 .collect(),
         })
+    }
+}
+
+impl Plan {
+    /// Bytes that a node has sent to routers.
+    #[must_use]
+    pub(super) fn bytes_to_routers(&self, stats: &NodeStats) -> u64 {
+        let ports = stats.ports.iter();
+        let to_routers = ports.filter(|port| self.nodes.iter().any(|node| node.name == port.name));
+        to_routers.map(|port| port.tx_bytes).sum()
     }
 }
 
@@ -454,6 +467,7 @@ impl<'t> Draft<'t> {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            links: self.trees[index].links(),
             last_hops: last_hops
                 .map(|router| LastHopPlan {
                     node: router.to_string(),

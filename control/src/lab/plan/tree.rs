@@ -83,6 +83,13 @@ impl<'t> Tree<'t> {
             .collect()
     }
 
+    /// Links of the first tree.
+    #[must_use]
+    pub(super) fn links(&self) -> usize {
+        let members = self.members.iter();
+        members.map(|router| self.downstream(router).len()).sum()
+    }
+
     /// The router that `router` has the second tree from, if it is in it.
     #[must_use]
     pub(super) fn second_upstream(&self, router: &str) -> Vec<&'t str> {
