@@ -25,6 +25,11 @@ pub(super) enum Command {
     /// Exit status 0 only if every balance holds and every client received every packet once, undamaged and, unless
     /// delivery is immediate, in order.
     Run(RunArgs),
+    /// Run topologies once for each way of filling gaps, and compare them in one table.
+    ///
+    /// The columns are pull, copy, auto, fec (32+2) and, where a topology has room for them, two trees. Exit status 0 only
+    /// if every run passes.
+    Modes(ModesArgs),
     /// Build a lab in the background and leave it up.
     Up(UpArgs),
     /// Run a command on a host or router of a lab.
@@ -98,6 +103,28 @@ pub(super) struct RunArgs {
     #[arg(long)]
     size: Option<usize>,
     /// Report as one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModesArgs {
+    /// The topology files.
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Loss on every link between routers; several for several runs.
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', default_values = ["5%", "20%"], value_parser = checked_share)]
+    pub(super) loss: Vec<String>,
+    /// How long the sources of each run send.
+    #[arg(long, default_value = "5s", value_parser = checked_duration)]
+    pub(super) duration: String,
+    /// How fast each session's source sends [default: the file's].
+    #[arg(long, value_parser = quantity::rate)]
+    pub(super) rate: Option<Rate>,
+    /// DPDK driver behind the routers' ports.
+    #[arg(long, value_enum, default_value = "af_packet")]
+    pub(super) port_kind: PortKind,
+    /// The table as one JSON document.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -257,6 +284,11 @@ impl std::str::FromStr for FecArg {
     }
 }
 
+/// A share that is kept as written.
+fn checked_share(text: &str) -> Result<String, QuantityError> {
+    quantity::percent(text).map(|_: f64| text.to_string())
+}
+
 /// A duration that is kept as written.
 fn checked_duration(text: &str) -> Result<String, QuantityError> {
     quantity::duration(text).map(|_: Duration| text.to_string())
@@ -294,10 +326,7 @@ impl TopologyArgs {
             }
         }
         if let Some(FecArg(fec)) = self.fec {
-            topology.session_defaults.fec = fec;
-            for session in &mut topology.sessions {
-                session.settings.fec = fec;
-            }
+            topology.each_settings(|settings| settings.fec = fec);
         }
         Ok(topology)
     }
@@ -311,11 +340,7 @@ impl RunArgs {
             topology.duration.clone_from(duration);
         }
         if let Some(rate) = self.rate {
-            topology.rate = rate.to_string();
-            topology.session_defaults.rate = None;
-            for session in &mut topology.sessions {
-                session.settings.rate = None;
-            }
+            topology.set_rate(rate);
         }
         if let Some(size) = self.size {
             let sizes = crate::probe::MIN_LEN..=crate::probe::MAX_LEN;

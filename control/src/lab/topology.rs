@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::config::quantity::Rate;
+
 mod check;
 mod entry;
 
@@ -321,6 +323,20 @@ impl Topology {
     #[must_use]
     pub(super) fn host(&self, name: &str) -> Option<&Host> {
         self.hosts.iter().find(|host| host.name == name)
+    }
+
+    /// Makes every source send at `rate`.
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate.to_string();
+        self.each_settings(|settings| settings.rate = None);
+    }
+
+    /// Changes the settings of all sessions, those by default as well.
+    pub(super) fn each_settings(&mut self, change: impl Fn(&mut SessionSettings)) {
+        change(&mut self.session_defaults);
+        for session in &mut self.sessions {
+            change(&mut session.settings);
+        }
     }
 
     /// The position of the link between two routers.
