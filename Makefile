@@ -1,4 +1,5 @@
-# treecast: set-up, build, demo and tests. `make demo` and `make test` do all that they need, asking nothing.
+# treecast: set-up, build, demo and tests. `make demo`, `make modes` and `make test` do all that
+# they need, asking nothing.
 
 CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -13,7 +14,7 @@ LAB_PACKAGES := ethtool iproute2 util-linux
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo test check unit e2e sim-long build deps-demo deps-test clean
+.PHONY: all demo modes test check unit e2e sim-long build deps-demo deps-test clean
 
 all: build
 
@@ -41,6 +42,10 @@ deps-test: deps-demo
 
 build: deps-demo
 	$(CARGO) build --release --locked
+
+# The ways of filling gaps side by side, in labs: the table of the README, in some minutes.
+modes: build
+	./target/release/treecast lab modes lab/quickstart.toml lab/diamond.toml
 
 # A stream through a tree that loses 2 % on every link, to six clients that miss nothing.
 demo: build

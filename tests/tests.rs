@@ -11,6 +11,7 @@ mod lab;
 mod changes;
 mod delivery;
 mod hops;
+mod modes;
 mod programs;
 // Labs themselves: up, down, and nothing left.
 mod labs;

@@ -7,6 +7,7 @@ mod args;
 mod control;
 mod exec;
 mod live;
+mod modes;
 mod netns;
 mod network;
 mod plan;
@@ -67,6 +68,18 @@ fn run_command(command: Command) -> Result<(), Failed> {
             let first = report.problems.first().map_or("", String::as_str);
             Err((1, format!("the run did not pass: {first}, {count} in all")))
         }
+        Command::Modes(args) => {
+            let table = modes::run(&args)?;
+            if args.json {
+                print(&table.to_json().to_string())?;
+            } else {
+                print(table.to_string().trim_end())?;
+            }
+            match table.failed() {
+                0 => Ok(()),
+                failed => Err((1, format!("{failed} runs did not pass"))),
+            }
+        }
         Command::Up(args) => match up::up(&args)? {
             Some(name) => print(&format!("lab {name} is up")),
             None => Ok(()),
@@ -103,6 +116,7 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Command::Run(args) => args.json,
+            Command::Modes(args) => args.json,
             Command::Show(args) => args.which.json,
             Command::Kill(args) | Command::Start(args) => args.which.json,
             Command::Impair(args) => args.which.json,

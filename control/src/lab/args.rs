@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX};
+
 use super::plan::PortKind;
-use super::topology::{Delivery, Impair, Topology, legal_name};
+use super::topology::{Delivery, Fec, Impair, Overlay, TREES, Topology, legal_name};
 use crate::config::quantity::{self, QuantityError, Rate};
 
 /// Run whole topologies on this machine: a namespace and a real node for each router, hosts for sources and clients.
@@ -23,6 +25,11 @@ pub(super) enum Command {
     /// Exit status 0 only if every balance holds and every client received every packet once, undamaged and, unless
     /// delivery is immediate, in order.
     Run(RunArgs),
+    /// Run topologies once for each way of filling gaps, and compare them in one table.
+    ///
+    /// The columns are pull, copy, auto, fec (32+2) and, where a topology has room for them, two trees. Exit status 0 only
+    /// if every run passes.
+    Modes(ModesArgs),
     /// Build a lab in the background and leave it up.
     Up(UpArgs),
     /// Run a command on a host or router of a lab.
@@ -67,6 +74,19 @@ pub(super) struct TopologyArgs {
     /// Delivery of every session.
     #[arg(long, value_enum)]
     delivery: Option<Delivery>,
+    /// What fills gaps of every session before anybody asks.
+    #[arg(long, value_enum)]
+    overlay: Option<Overlay>,
+    /// Parity of every session: `32+2` for two parity packets behind every 32, `none` for none.
+    #[arg(long, value_name = "BLOCK+PARITY")]
+    fec: Option<FecArg>,
+    /// Disjoint trees that every session is sent on.
+    #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(trees()))]
+    trees: Option<u8>,
+}
+
+fn trees() -> std::ops::RangeInclusive<i64> {
+    i64::from(*TREES.start())..=i64::from(*TREES.end())
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +103,28 @@ pub(super) struct RunArgs {
     #[arg(long)]
     size: Option<usize>,
     /// Report as one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModesArgs {
+    /// The topology files.
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Loss on every link between routers; several for several runs.
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', default_values = ["5%", "20%"], value_parser = checked_share)]
+    pub(super) loss: Vec<String>,
+    /// How long the sources of each run send.
+    #[arg(long, default_value = "5s", value_parser = checked_duration)]
+    pub(super) duration: String,
+    /// How fast each session's source sends [default: the file's].
+    #[arg(long, value_parser = quantity::rate)]
+    pub(super) rate: Option<Rate>,
+    /// DPDK driver behind the routers' ports.
+    #[arg(long, value_enum, default_value = "af_packet")]
+    pub(super) port_kind: PortKind,
+    /// The table as one JSON document.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -214,6 +256,39 @@ impl std::str::FromStr for LossArg {
     }
 }
 
+/// Parity, or none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct FecArg(Option<Fec>);
+
+impl std::str::FromStr for FecArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FecArg, String> {
+        if text == "none" {
+            return Ok(FecArg(None));
+        }
+        let (block, parity) = text
+            .split_once('+')
+            .ok_or("parity is written BLOCK+PARITY, as in 32+2, or none")?;
+        let number = |what: &str, text: &str, most: u8| {
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (1..=most).contains(number));
+            number.ok_or_else(|| format!("{what}: {text:?} is not a number from 1 to {most}"))
+        };
+        Ok(FecArg(Some(Fec {
+            block: number("block", block, FEC_BLOCK_MAX)?,
+            parity: number("parity", parity, FEC_PARITY_MAX)?,
+        })))
+    }
+}
+
+/// A share that is kept as written.
+fn checked_share(text: &str) -> Result<String, QuantityError> {
+    quantity::percent(text).map(|_: f64| text.to_string())
+}
+
 /// A duration that is kept as written.
 fn checked_duration(text: &str) -> Result<String, QuantityError> {
     quantity::duration(text).map(|_: Duration| text.to_string())
@@ -239,6 +314,8 @@ impl TopologyArgs {
         for session in &mut topology.sessions {
             let settings = &mut session.settings;
             settings.delivery = self.delivery.or(settings.delivery);
+            settings.overlay = self.overlay.or(settings.overlay);
+            settings.trees = self.trees.or(settings.trees);
             for (set, to) in [
                 (&mut settings.deadline, &self.deadline),
                 (&mut settings.retention, &self.retention),
@@ -247,6 +324,9 @@ impl TopologyArgs {
                     set.clone_from(to);
                 }
             }
+        }
+        if let Some(FecArg(fec)) = self.fec {
+            topology.each_settings(|settings| settings.fec = fec);
         }
         Ok(topology)
     }
@@ -260,11 +340,7 @@ impl RunArgs {
             topology.duration.clone_from(duration);
         }
         if let Some(rate) = self.rate {
-            topology.rate = rate.to_string();
-            topology.session_defaults.rate = None;
-            for session in &mut topology.sessions {
-                session.settings.rate = None;
-            }
+            topology.set_rate(rate);
         }
         if let Some(size) = self.size {
             let sizes = crate::probe::MIN_LEN..=crate::probe::MAX_LEN;
@@ -283,7 +359,7 @@ impl RunArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::LossArg;
+    use super::{Fec, FecArg, LossArg};
 
     #[test]
     fn a_loss_is_for_one_link_or_for_all() {
@@ -293,6 +369,17 @@ mod tests {
         assert_eq!(one.link, Some(["core".to_string(), "lh-1".to_string()]));
         for bad in ["2", "core=2%", "a:b=2"] {
             assert!(bad.parse::<LossArg>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parity_is_written_as_a_sum() {
+        let fec = |block, parity| Ok(FecArg(Some(Fec { block, parity })));
+        assert_eq!("32+2".parse(), fec(32, 2));
+        assert_eq!("128+32".parse(), fec(128, 32));
+        assert_eq!("none".parse(), Ok(FecArg(None)));
+        for bad in ["32", "0+1", "129+1", "32+33", "32+0", "a+1"] {
+            assert!(bad.parse::<FecArg>().is_err(), "{bad}");
         }
     }
 }

@@ -6,11 +6,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::config::quantity::Rate;
+
 mod check;
 mod entry;
+mod settings;
 
-pub(super) use check::legal_name;
+pub(super) use check::{TREES, legal_name};
 use entry::Entry;
+pub(super) use settings::{Delivery, Fec, Overlay, SessionSettings};
 
 /// A topology, as its file says it. Quantities are kept as written: most go into the nodes' files unchanged.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -130,41 +134,6 @@ pub(super) struct Session {
     pub settings: SessionSettings,
 }
 
-/// The keys of a node's `[[session]]` that a lab sets, and the rate of the source.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SessionSettings {
-    /// How fast its source sends; the topology's `rate` unless set.
-    #[serde(skip_serializing)]
-    pub rate: Option<String>,
-    /// `ordered` or `immediate`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<Delivery>,
-    /// How long a gap may stay open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<String>,
-    /// How long packets are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retention: Option<String>,
-    /// How long a gap may be mere reordering.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reorder_delay: Option<String>,
-    /// Fastest rate that buffers are sized for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_rate: Option<String>,
-}
-
-/// How a session is passed on to clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Delivery {
-    /// In order.
-    #[default]
-    Ordered,
-    /// As packets come.
-    Immediate,
-}
-
 /// Something that happens at a set time: a link changes or a router is killed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
@@ -193,8 +162,10 @@ pub(super) struct NodeSettings {
     pub hello: String,
     /// Silent hellos that mean down.
     pub detect_mult: u8,
-    /// Most repairs to one neighbor.
-    pub repair_rate: String,
+    /// How long a parent that came back must stay up before it is parent again.
+    pub hold_down: String,
+    /// Most repairs to one neighbor; sized from the sessions unless set.
+    pub repair_rate: Option<String>,
     /// Size of the packet pool; by formula unless set.
     pub packets: Option<usize>,
     /// Buffers for sessions added at run time.
@@ -208,7 +179,8 @@ impl Default for NodeSettings {
             idle: "nap".to_string(),
             hello: "50ms".to_string(),
             detect_mult: 3,
-            repair_rate: "50kpps".to_string(),
+            hold_down: "1s".to_string(),
+            repair_rate: None,
             packets: None,
             spare_packets: 2048,
         }
@@ -276,6 +248,20 @@ impl Topology {
         self.hosts.iter().find(|host| host.name == name)
     }
 
+    /// Makes every source send at `rate`.
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate.to_string();
+        self.each_settings(|settings| settings.rate = None);
+    }
+
+    /// Changes the settings of all sessions, those by default as well.
+    pub(super) fn each_settings(&mut self, change: impl Fn(&mut SessionSettings)) {
+        change(&mut self.session_defaults);
+        for session in &mut self.sessions {
+            change(&mut session.settings);
+        }
+    }
+
     /// The position of the link between two routers.
     #[must_use]
     pub(super) fn link_between(&self, a: &str, b: &str) -> Option<usize> {
@@ -316,24 +302,6 @@ impl Impair {
             reorder: first(&self.reorder, &default.reorder),
             duplicate: first(&self.duplicate, &default.duplicate),
             rate: first(&self.rate, &default.rate),
-        }
-    }
-}
-
-impl SessionSettings {
-    /// These settings, and those of `default` where there are none.
-    #[must_use]
-    pub(super) fn or(&self, default: &SessionSettings) -> SessionSettings {
-        let first = |mine: &Option<String>, default: &Option<String>| {
-            mine.clone().or_else(|| default.clone())
-        };
-        SessionSettings {
-            rate: first(&self.rate, &default.rate),
-            delivery: self.delivery.or(default.delivery),
-            deadline: first(&self.deadline, &default.deadline),
-            retention: first(&self.retention, &default.retention),
-            reorder_delay: first(&self.reorder_delay, &default.reorder_delay),
-            max_rate: first(&self.max_rate, &default.max_rate),
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The distribution tree of one session.
+//! The distribution trees of one session.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::lab::topology::Topology;
+
+mod second;
 
 /// The shortest-path tree from an ingress, and which routers take part in it. Where two paths are equally short, the
 /// link that the topology lists first wins.
@@ -12,6 +14,10 @@ pub(super) struct Tree<'t> {
     /// How far each router that can be reached is from the ingress.
     depth: HashMap<&'t str, usize>,
     parent: HashMap<&'t str, &'t str>,
+    /// The parents in the second tree, of those that are in it.
+    second: HashMap<&'t str, &'t str>,
+    ingress: &'t str,
+    last_hops: Vec<&'t str>,
     /// Routers that carry the session, in the order of the topology.
     members: Vec<&'t str>,
 }
@@ -27,14 +33,27 @@ impl<'t> Tree<'t> {
             topology,
             depth: HashMap::from([(ingress, 0)]),
             parent: HashMap::new(),
+            second: HashMap::new(),
+            ingress,
+            last_hops: last_hops.to_vec(),
             members: Vec::new(),
         };
         tree.span(ingress);
         if let Some(lost) = last_hops.iter().find(|hop| !tree.depth.contains_key(*hop)) {
             return Err(format!("there is no path from {ingress} to {lost}"));
         }
-        tree.enrol(last_hops);
+        tree.enrol();
         Ok(tree)
+    }
+
+    /// This tree, and a second one beside it if there are to be `trees` = 2; `Err` names a last hop that has no second
+    /// path. Routers that the second one alone needs become members of both, so that they can repair.
+    pub(super) fn with_trees(mut self, trees: u8) -> Result<Tree<'t>, String> {
+        if trees > 1 {
+            self.second = self.find_second()?;
+            self.enrol();
+        }
+        Ok(self)
     }
 
     /// The routers that carry the session.
@@ -64,6 +83,27 @@ impl<'t> Tree<'t> {
             .collect()
     }
 
+    /// Links of the first tree.
+    #[must_use]
+    pub(super) fn links(&self) -> usize {
+        let members = self.members.iter();
+        members.map(|router| self.downstream(router).len()).sum()
+    }
+
+    /// The router that `router` has the second tree from, if it is in it.
+    #[must_use]
+    pub(super) fn second_upstream(&self, router: &str) -> Vec<&'t str> {
+        self.second.get(router).copied().into_iter().collect()
+    }
+
+    /// The routers that have the second tree from `router`.
+    #[must_use]
+    pub(super) fn second_downstream(&self, router: &str) -> Vec<&'t str> {
+        neighbors(self.topology, router)
+            .filter(|other| self.second.get(other) == Some(&router))
+            .collect()
+    }
+
     /// Breadth first, in the order of the links.
     fn span(&mut self, ingress: &'t str) {
         let mut queue = VecDeque::from([ingress]);
@@ -79,9 +119,11 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// Makes members of the last hops, of all that is above a member, and of the backups of members.
-    fn enrol(&mut self, last_hops: &[&'t str]) {
-        let mut queue: Vec<&'t str> = last_hops.to_vec();
+    /// Makes members of the last hops, of those in the second tree, of all that is above a member, and of the backups of
+    /// members.
+    fn enrol(&mut self) {
+        let mut queue = self.last_hops.clone();
+        queue.extend(self.second.keys());
         let mut members = Vec::new();
         while let Some(router) = queue.pop() {
             if !members.contains(&router) {
