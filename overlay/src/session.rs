@@ -654,8 +654,13 @@ impl<P> Session<P> {
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<P> Session<P> {
+    /// The sequence at which this node joined the epoch.
+    pub(crate) fn first(&self) -> Seq {
+        self.first
+    }
+
     /// What must hold at any moment.
     pub(crate) fn check(&self) {
         let mut lowest = None;
