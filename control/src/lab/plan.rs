@@ -14,7 +14,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::topology::{Delivery, Host, Impair, Session, Topology};
-use crate::config::quantity;
+use crate::config::{self, quantity};
 
 mod node_file;
 mod tree;
@@ -52,6 +52,14 @@ pub(super) enum PlanError {
         what: &'static str,
         /// How many.
         most: usize,
+    },
+    /// A node would not take its file.
+    #[error("the configuration of {node} would be refused:\n  {}", .problems.join("\n  "))]
+    Refused {
+        /// Whose.
+        node: String,
+        /// What is wrong, a line each.
+        problems: Vec<String>,
     },
     /// A node's file can't be written.
     #[error("write the configuration of {node}: {source}")]
@@ -306,6 +314,12 @@ impl<'t> Draft<'t> {
             node: router.to_string(),
             source,
         })?;
+        if let Err(errors) = config::parse(router, &config) {
+            return Err(PlanError::Refused {
+                node: router.to_string(),
+                problems: errors.lines(),
+            });
+        }
         Ok(NodePlan {
             name: router.to_string(),
             config,
