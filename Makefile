@@ -13,7 +13,7 @@ LAB_PACKAGES := ethtool iproute2 util-linux
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo test check unit e2e sim-long build deps-demo deps-test clean
+.PHONY: all demo test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-test clean
 
 all: build
 
@@ -46,14 +46,24 @@ build: deps-demo
 demo: build
 	./target/release/treecast lab run lab/quickstart.toml
 
-test: deps-test check unit e2e
+test: deps-test check unit fuzz-short e2e
 
 check:
 	$(CARGO) fmt --all --check
+	cd fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
 	$(AS_ROOT) $(CARGO) test --locked --workspace --exclude treecast
+
+# Each fuzz target for some seconds, the same way each time.
+fuzz-short: deps-demo
+	CARGO='$(CARGO)' fuzz/run 4 100000
+
+# Each fuzz target for FUZZ_SECONDS, from where the last run ended.
+FUZZ_SECONDS ?= 300
+fuzz: deps-demo
+	CARGO='$(CARGO)' fuzz/run $(FUZZ_SECONDS) 0
 
 # One at a time: labs measure time, and share two cores with everything else. A test that can't run fails.
 e2e:
