@@ -14,7 +14,7 @@ LAB_PACKAGES := ethtool iproute2 util-linux
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo modes test check unit e2e sim-long build deps-demo deps-test clean
+.PHONY: all demo modes test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-test clean
 
 all: build
 
@@ -51,10 +51,11 @@ modes: build
 demo: build
 	./target/release/treecast lab run lab/quickstart.toml
 
-test: deps-test check unit e2e
+test: deps-test check unit fuzz-short e2e
 
 check:
 	$(CARGO) fmt --all --check
+	cd fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
@@ -63,6 +64,15 @@ unit:
 # One at a time: labs measure time, and share two cores with everything else. A test that can't run fails.
 e2e:
 	$(AS_ROOT) $(CARGO) test --locked --package treecast -- --test-threads=1
+
+# Each fuzz target for some seconds, the same way each time.
+fuzz-short: deps-demo
+	CARGO='$(CARGO)' fuzz/run 4 100000
+
+# Each fuzz target for FUZZ_SECONDS, from where the last run ended.
+FUZZ_SECONDS ?= 300
+fuzz: deps-demo
+	CARGO='$(CARGO)' fuzz/run $(FUZZ_SECONDS) 0
 
 # 100,000 random trees, and 10,000 last hops with 100,000 packets: the better part of an hour.
 sim-long:

@@ -293,6 +293,16 @@ fn print(line: &str) -> Result<(), Failed> {
     writeln!(io::stdout(), "{line}").map_err(unprintable)
 }
 
+/// Reads a topology and lays it out. For a fuzz target.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_topology(text: &str) {
+    if let Ok(topology) = topology::Topology::parse("fuzz.toml", text) {
+        let dir = std::path::Path::new("/run/lab");
+        let _ = plan::Plan::new(&topology, dir, plan::PortKind::AfPacket);
+    }
+}
+
 fn unprintable(error: io::Error) -> Failed {
     (1, format!("print: {error}"))
 }

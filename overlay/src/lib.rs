@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, fuzzing, feature = "sim"))]
 extern crate std;
 
 mod bucket;
@@ -36,3 +36,13 @@ pub use session::{
     SessionStats, Tree,
 };
 pub use time::Instant;
+
+/// Runs a node on the inputs that follow from `bytes`, and checks what must hold.
+///
+/// # Panics
+/// When something does not hold.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_session_machine(bytes: &[u8]) {
+    node::fuzz::Fuzz::new(bytes).run();
+}

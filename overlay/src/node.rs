@@ -912,5 +912,5 @@ fn count_answer(answer: Answer, neighbors: &mut [Option<Neighbor>]) {
     }
 }
 
-#[cfg(test)]
-mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;

@@ -3,6 +3,17 @@
 //! What a session does follows from its place in the tree. Without upstream neighbors it is the ingress: it numbers
 //! packets and announces its lead. With some it receives: it finds gaps and asks. Every node answers its children
 //! from what it holds, and a last hop delivers.
+//!
+//! ```text
+//! the stream    idle ─▶ joining (where it catches up) ─▶ following ─▶ ended
+//!               following, ended ─ new epoch ─▶ following; ─ idle time-out ─▶ idle
+//! a sequence    absent ─ passed over ─▶ missing ─ tree, repair, copy or parity ─▶ held ─ retention ─▶ gone
+//!               missing ─ deadline ─▶ lost
+//! its request   fresh ─ reorder delay ─▶ asked for ─ time-out ─▶ asked for again …
+//!               parked (where there is parity) ─ its block is over ─▶ fresh
+//!               any ─ NAK confirmation ─▶ promised ─ its time is over ─▶ asked for
+//! ```
+//! What each event does in each state, in full: the snapshot of `session/matrix.rs` in `session/snapshots`.
 
 mod answer;
 mod ask;
@@ -652,10 +663,17 @@ impl<P> Session<P> {
 }
 
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod tests;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<P> Session<P> {
+    /// The sequence at which this node joined the epoch.
+    pub(crate) fn first(&self) -> Seq {
+        self.first
+    }
+
     /// What must hold at any moment.
     pub(crate) fn check(&self) {
         let mut lowest = None;

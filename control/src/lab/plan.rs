@@ -47,6 +47,14 @@ pub(super) enum PlanError {
         /// How many.
         most: usize,
     },
+    /// A node would not take its file.
+    #[error("the configuration of {node} would be refused:\n  {}", .problems.join("\n  "))]
+    Refused {
+        /// Whose.
+        node: String,
+        /// What is wrong, a line each.
+        problems: Vec<String>,
+    },
     /// A node's file can't be written.
     #[error("write the configuration of {node}: {source}")]
     Write {

@@ -10,7 +10,7 @@ use super::{
     Cable, EndImpair, HOST_MTU, HostPlan, LastHopPlan, NodePlan, PlanError, PortKind, ROUTER_MTU,
     SeededImpair, SessionPlan, TreeLink,
 };
-use crate::config::quantity;
+use crate::config::{self, quantity};
 use crate::lab::topology::{Host, Impair, Session, Topology};
 
 /// Where sources send to.
@@ -118,6 +118,12 @@ impl<'t> Draft<'t> {
             node: router.to_string(),
             source,
         })?;
+        if let Err(errors) = config::parse(router, &config) {
+            return Err(PlanError::Refused {
+                node: router.to_string(),
+                problems: errors.lines(),
+            });
+        }
         Ok(NodePlan {
             name: router.to_string(),
             config,

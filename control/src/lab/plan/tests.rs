@@ -45,6 +45,18 @@ fn the_nodes_of_a_diamond() {
 }
 
 #[test]
+fn what_a_node_would_refuse_is_said_before_anything_starts() {
+    let refused = DIAMOND.replace(r#"name = "tv""#, r#"name = "t[v""#);
+    let topology = Topology::parse("test.toml", &refused).unwrap();
+    let error = Plan::new(&topology, Path::new("/run/lab"), PortKind::AfPacket).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("the configuration of ing") && error.contains("`t[v` can't be a name"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_cables_and_sessions_of_a_diamond() {
     let plan = plan(DIAMOND);
     insta::assert_debug_snapshot!((plan.hosts, plan.cables, plan.sessions));
