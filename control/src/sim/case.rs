@@ -319,3 +319,6 @@ fn repair_rate_pps(config: &Config) -> u32 {
     let rates = neighbors.map(|neighbor| neighbor.repair_rate_pps);
     rates.max().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

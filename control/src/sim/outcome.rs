@@ -177,3 +177,6 @@ fn tree_bytes(case: &Case, report: &Report) -> u64 {
         .sum();
     (packet_bytes * crossings) as u64
 }
+
+#[cfg(test)]
+mod tests;

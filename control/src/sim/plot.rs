@@ -20,6 +20,7 @@ const PARTS: [(&str, RGBColor); 3] = [
 ];
 const FONT: &str = "sans-serif";
 const TITLE: i32 = 20;
+const LABEL: i32 = 14;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Error<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
@@ -45,25 +46,29 @@ fn draw<'a>(outcome: &Outcome, text: &'a mut String) -> Result<(), Error<'a>> {
 /// The distribution of the recovery latency.
 fn latency<'a>(outcome: &Outcome, area: &Area<'a>) -> Result<(), Error<'a>> {
     let recovery = &outcome.total.recovery;
-    // On a logarithmic axis nothing takes no time.
+    // Whole decades; a logarithmic axis has no place for 0.
     let first = recovery.counts().next().map_or(1, |(us, _)| us.max(1)) as f64;
-    let last = (recovery.max_us() as f64).max(first * 2.0);
+    let last = (recovery.max_us() as f64).max(first);
+    let first = 10f64.powf(first.log10().floor());
+    let last = 10f64.powf((last * 1.01).log10().ceil());
     let title = format!("Recovery latency: {}", quantiles(recovery));
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, TITLE))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(80)
-        .build_cartesian_2d((first * 0.9..last * 1.1).log_scale(), 0.0..100.0)?;
+        .build_cartesian_2d((first..last).log_scale(), 0.0..100.0)?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
+        .label_style((FONT, LABEL))
         .x_desc("later than by the tree")
         .y_desc("packets not brought by the tree, %")
         .x_label_formatter(&|us| micros(*us as u64))
         .y_label_formatter(&|share| format!("{share:.0}"))
         .draw()?;
     let all = recovery.count().max(1) as f64;
-    let (mut seen, mut steps) = (0, vec![(first * 0.9, 0.0)]);
+    let (mut seen, mut steps) = (0, vec![(first, 0.0)]);
     for (us, times) in recovery.counts() {
         let (at, before) = ((us as f64).max(1.0), 100.0 * seen as f64 / all);
         seen += times;
@@ -144,13 +149,18 @@ fn bars<'a>(what: &Bars, area: &Area<'a>) -> Result<(), Error<'a>> {
     let drawn = what.drawn();
     let named = drawn.len() == what.bars.len() && drawn.len() <= NAMED_MAX;
     let tallest = drawn.iter().map(|bar| bar.1.iter().sum::<u64>()).max();
-    let top = tallest.unwrap_or(0).max(1) as f64 * 1.05;
+    // Above the bars there is room for the key.
+    let room = if what.key { 1.35 } else { 1.05 };
+    let top = tallest.unwrap_or(0).max(1) as f64 * room;
     let mut chart = ChartBuilder::on(area)
         .caption(&what.title, (FONT, TITLE))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(80)
-        .build_cartesian_2d((0..drawn.len().max(1)).into_segmented(), 0.0..top)?;
+        .build_cartesian_2d(
+            (0..drawn.len().saturating_sub(1)).into_segmented(),
+            0.0..top,
+        )?;
     let x_title = if named {
         what.x_title.to_string()
     } else {
@@ -162,6 +172,8 @@ fn bars<'a>(what: &Bars, area: &Area<'a>) -> Result<(), Error<'a>> {
     };
     chart
         .configure_mesh()
+        .max_light_lines(1)
+        .label_style((FONT, LABEL))
         .disable_x_mesh()
         .x_desc(x_title)
         .y_desc(what.y_title)
@@ -190,10 +202,14 @@ fn bars<'a>(what: &Bars, area: &Area<'a>) -> Result<(), Error<'a>> {
     if what.key {
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
             .border_style(BLACK)
             .background_style(WHITE)
-            .label_font((FONT, 14))
+            .label_font((FONT, LABEL))
             .draw()?;
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
