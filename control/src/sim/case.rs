@@ -10,7 +10,7 @@ use overlay::{Order, SessionConfig};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::config::{self, Config, quantity};
+use crate::config::{self, Config, ConfigErrors, quantity};
 use crate::lab::{Draft, Event, Impair, PlanError, PortKind, Session, Topology, Tree};
 use crate::probe;
 
@@ -160,7 +160,7 @@ fn member_config(
     let node = draft.node(router, Path::new("/run/treecast"), PortKind::AfPacket)?;
     config::parse(router, &node.config).map_err(|errors| CaseError::Node {
         node: router.to_string(),
-        lines: errors.lines(),
+        lines: lines(&errors),
     })
 }
 
@@ -250,7 +250,7 @@ fn start(scenario: &Scenario) -> Duration {
 fn impairment(place: &str, impair: &Impair) -> Result<Impairment, CaseError> {
     let read = config::parse_impairment(&json!(impair)).map_err(|errors| CaseError::Impair {
         place: place.to_string(),
-        lines: errors.lines(),
+        lines: lines(&errors),
     })?;
     let burst = read.burst_loss.map(|burst| BurstLoss {
         loss: burst.loss,
@@ -276,6 +276,17 @@ fn impairment(place: &str, impair: &Impair) -> Result<Impairment, CaseError> {
         rate_bps,
         queue_bytes: (rate_bps as f64 / 8.0 * RATE_QUEUE.as_secs_f64()) as u64,
     })
+}
+
+/// What is wrong, by keys: nobody sees the files that the errors are about.
+fn lines(errors: &ConfigErrors) -> Vec<String> {
+    let problems = errors.to_json();
+    let problems = problems.as_array().into_iter().flatten();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
+    problems
+        .filter(|problem| problem["severity"] == "error")
+        .map(|problem| format!("{}: {}", text(&problem["key"]), text(&problem["message"])))
+        .collect()
 }
 
 /// What an event comes to, and when, counted from the first packet.
