@@ -15,6 +15,8 @@ mod modes;
 mod programs;
 // Labs themselves: up, down, and nothing left.
 mod labs;
+// Trees in virtual time.
+mod simulation;
 
 // One node: its API and life, the sample files, and what it withstands.
 mod deploy;

@@ -30,6 +30,9 @@ use serde_json::{Value, json};
 
 pub use args::Args;
 use args::{Command, ImpairArgs, ListArgs, WhichArgs};
+pub(crate) use args::{Overrides, Traffic, checked_duration};
+pub(crate) use plan::{Draft, PlanError, PortKind, Tree};
+pub(crate) use topology::{Event, Impair, Session, Topology};
 use up::Failed;
 
 use crate::api::{Client, ClientError, Endpoint};

@@ -20,8 +20,9 @@ mod draft;
 mod node_file;
 mod tree;
 
-use draft::Draft;
+pub(crate) use draft::Draft;
 pub(super) use node_file::SeededImpair;
+pub(crate) use tree::Tree;
 
 /// Largest IP packet on a link of a host.
 pub(super) const HOST_MTU: u16 = 1500;
@@ -30,7 +31,7 @@ pub(super) const ROUTER_MTU: u16 = 1600;
 
 /// Why a topology can't be laid out.
 #[derive(Debug, Error)]
-pub(super) enum PlanError {
+pub(crate) enum PlanError {
     /// A client can't be reached, or not twice.
     #[error("session {session}: {reason}")]
     NoPath {
@@ -68,7 +69,7 @@ pub(super) enum PlanError {
 /// Which DPDK driver is behind the routers' ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(super) enum PortKind {
+pub(crate) enum PortKind {
     /// `net_af_packet`: works everywhere.
     AfPacket,
     /// `net_af_xdp`: needs root and libbpf.
@@ -94,7 +95,7 @@ pub(super) struct Plan {
 
 /// A node.
 #[derive(Debug)]
-pub(super) struct NodePlan {
+pub(crate) struct NodePlan {
     /// The router's name.
     pub name: String,
     /// Its configuration file.
@@ -184,7 +185,6 @@ pub(super) struct EndImpair {
 impl Plan {
     /// Lays out a topology; the nodes' sockets are in `dir`.
     pub(super) fn new(topology: &Topology, dir: &Path, kind: PortKind) -> Result<Plan, PlanError> {
-        check_room(topology)?;
         let draft = Draft::new(topology)?;
         let nodes = topology
             .routers

@@ -19,7 +19,7 @@ pub(super) use settings::{Delivery, Fec, Overlay, SessionSettings};
 /// A topology, as its file says it. Quantities are kept as written: most go into the nodes' files unchanged.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Topology {
+pub(crate) struct Topology {
     /// Name of the lab.
     pub name: String,
     /// Seed of everything random.
@@ -62,7 +62,7 @@ pub(super) struct Topology {
 /// A link between two routers; it does to both directions what it says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// The two routers.
     pub between: [String; 2],
     /// What the link does to packets, written beside `between`; what is not set comes from `link_defaults`.
@@ -72,7 +72,7 @@ pub(super) struct Link {
 /// What a link does to packets: the keys of a port's `impair`, without the seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Impair {
+pub(crate) struct Impair {
     /// Share of packets lost, such as `2%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<String>,
@@ -99,7 +99,7 @@ pub(super) struct Impair {
 /// Loss in bursts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BurstLoss {
+pub(crate) struct BurstLoss {
     /// Share of packets lost over time.
     pub loss: String,
     /// Mean length of a burst, in packets.
@@ -109,7 +109,7 @@ pub(super) struct BurstLoss {
 /// A host on a link of its own to a router.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Host {
+pub(crate) struct Host {
     /// Its name.
     pub name: String,
     /// The router it is attached to.
@@ -119,7 +119,7 @@ pub(super) struct Host {
 /// A session: one source, its clients and its settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// Its number, the same on all nodes; its place in the file, from 1, unless set.
     pub id: Option<u32>,
     /// Its name.
@@ -137,7 +137,7 @@ pub(super) struct Session {
 /// Something that happens at a set time: a link changes or a router is killed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// When, counted from the first packet.
     pub at: String,
     /// The link that changes.
@@ -155,7 +155,7 @@ pub(super) struct Event {
 /// Settings of every node of the lab.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct NodeSettings {
+pub(crate) struct NodeSettings {
     /// `spin` or `nap`.
     pub idle: String,
     /// How often hellos go out.
@@ -206,7 +206,7 @@ fn default_size() -> usize {
 /// Why a topology is not usable: all that is wrong with it.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{file}:\n  {}", .problems.join("\n  "))]
-pub(super) struct TopologyError {
+pub(crate) struct TopologyError {
     /// The file.
     pub file: String,
     /// What is wrong, each with its place and, where there is one, a way out.
@@ -215,7 +215,7 @@ pub(super) struct TopologyError {
 
 impl Topology {
     /// Reads and checks a file.
-    pub(super) fn load(path: &Path) -> Result<Topology, TopologyError> {
+    pub(crate) fn load(path: &Path) -> Result<Topology, TopologyError> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Topology::parse(&file, &text),
@@ -227,7 +227,7 @@ impl Topology {
     }
 
     /// Reads and checks a topology's text; `file` is for messages.
-    pub(super) fn parse(file: &str, text: &str) -> Result<Topology, TopologyError> {
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Topology, TopologyError> {
         let failed = |problems| TopologyError {
             file: file.to_string(),
             problems,
@@ -244,7 +244,7 @@ impl Topology {
 
     /// The host of that name.
     #[must_use]
-    pub(super) fn host(&self, name: &str) -> Option<&Host> {
+    pub(crate) fn host(&self, name: &str) -> Option<&Host> {
         self.hosts.iter().find(|host| host.name == name)
     }
 
@@ -264,7 +264,7 @@ impl Topology {
 
     /// The position of the link between two routers.
     #[must_use]
-    pub(super) fn link_between(&self, a: &str, b: &str) -> Option<usize> {
+    pub(crate) fn link_between(&self, a: &str, b: &str) -> Option<usize> {
         self.links.iter().position(|link| {
             let [first, second] = &link.between;
             (first == a && second == b) || (first == b && second == a)
@@ -279,7 +279,7 @@ impl Topology {
 impl Session {
     /// Its number, when it is the session at `index` of its topology.
     #[must_use]
-    pub(super) fn number(&self, index: usize) -> u32 {
+    pub(crate) fn number(&self, index: usize) -> u32 {
         self.id.unwrap_or(index as u32 + 1)
     }
 }
@@ -287,7 +287,7 @@ impl Session {
 impl Impair {
     /// These settings, and those of `default` where there are none.
     #[must_use]
-    pub(super) fn or(&self, default: &Impair) -> Impair {
+    pub(crate) fn or(&self, default: &Impair) -> Impair {
         let first = |mine: &Option<String>, default: &Option<String>| {
             mine.clone().or_else(|| default.clone())
         };

@@ -166,7 +166,15 @@ impl Network {
             .links
             .iter()
             .flat_map(|link| [link.forth.delay, link.back.delay]);
-        let shortest = delays.min().unwrap_or(Duration::from_millis(1));
+        let later = scenario
+            .events
+            .iter()
+            .filter_map(|(_, action)| match action {
+                Action::Impair(_, _, impairment) => Some(impairment.delay),
+                _ => None,
+            });
+        let shortest = delays.chain(later).min();
+        let shortest = shortest.unwrap_or(Duration::from_millis(1));
         let slot_ns = (shortest.as_nanos() as u64).clamp(1_000, 10_000_000);
         let boot = |me| Router::new(0, me, scenario, &layout.ports[me], &layout.joined[me]);
         let mut network = Network {

@@ -206,8 +206,7 @@ pub enum Action {
     Cut(usize, usize),
     /// From the first router to the second packets pass again.
     Heal(usize, usize),
-    /// From the first router to the second the link does this from now on. Its delay must not fall below the lowest
-    /// one that any link began with.
+    /// From the first router to the second the link does this from now on.
     Impair(usize, usize, Impairment),
     /// A client comes to a session (by its place in the scenario) at a last hop, and is to get this much history.
     Join {

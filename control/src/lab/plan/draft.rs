@@ -1,5 +1,6 @@
 //! How a topology becomes a plan, part by part.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::node_file::{self, NodeFile};
 use super::tree::Tree;
 use super::{
     Cable, EndImpair, HOST_MTU, HostPlan, LastHopPlan, NodePlan, PlanError, PortKind, ROUTER_MTU,
-    SeededImpair, SessionPlan, TreeLink,
+    SeededImpair, SessionPlan, TreeLink, check_room,
 };
 use crate::config::{self, quantity};
 use crate::lab::topology::{Host, Impair, Session, Topology};
@@ -21,7 +22,8 @@ const FIRST_PORT: u16 = 5004;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// A topology and its trees, from which all else follows.
-pub(super) struct Draft<'t> {
+#[derive(Debug)]
+pub(crate) struct Draft<'t> {
     topology: &'t Topology,
     trees: Vec<Tree<'t>>,
 }
@@ -37,7 +39,9 @@ struct Attachment<'t> {
 }
 
 impl<'t> Draft<'t> {
-    pub(super) fn new(topology: &'t Topology) -> Result<Draft<'t>, PlanError> {
+    /// The trees of a topology.
+    pub(crate) fn new(topology: &'t Topology) -> Result<Draft<'t>, PlanError> {
+        check_room(topology)?;
         let mut trees = Vec::new();
         for session in &topology.sessions {
             let last_hops = last_hops(topology, session);
@@ -51,6 +55,12 @@ impl<'t> Draft<'t> {
             })?);
         }
         Ok(Draft { topology, trees })
+    }
+
+    /// The tree of each session, in the order of the topology.
+    #[must_use]
+    pub(crate) fn trees(&self) -> &[Tree<'t>] {
+        &self.trees
     }
 
     /// The router's cables, links first: its `n`-th has the interface `ethN`.
@@ -95,7 +105,8 @@ impl<'t> Draft<'t> {
         }
     }
 
-    pub(super) fn node(
+    /// The node of a router; its socket is in `dir`.
+    pub(crate) fn node(
         &self,
         router: &str,
         dir: &Path,
@@ -343,10 +354,14 @@ fn router_of<'t>(topology: &'t Topology, host: &str) -> &'t str {
 
 /// The routers of a session's clients, in the order of the topology.
 fn last_hops<'t>(topology: &'t Topology, session: &Session) -> Vec<&'t str> {
+    let clients: HashSet<&str> = session.clients.iter().map(String::as_str).collect();
+    let hosts = topology.hosts.iter();
+    let served: HashSet<&str> = hosts
+        .filter(|host| clients.contains(host.name.as_str()))
+        .map(|host| host.router.as_str())
+        .collect();
     let routers = topology.routers.iter().map(String::as_str);
-    routers
-        .filter(|router| clients(topology, session, router).next().is_some())
-        .collect()
+    routers.filter(|router| served.contains(router)).collect()
 }
 
 /// The session's clients at one router, in the order of the session.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The keys of a node's `[[session]]` that a lab sets, and the rate of the source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::lab) struct SessionSettings {
+pub(crate) struct SessionSettings {
     /// How fast its source sends; the topology's `rate` unless set.
     #[serde(skip_serializing)]
     pub rate: Option<String>,
@@ -50,7 +50,7 @@ pub(in crate::lab) struct SessionSettings {
 /// What fills gaps before anybody asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::lab) enum Overlay {
+pub(crate) enum Overlay {
     /// Nothing.
     #[default]
     Pull,
@@ -63,7 +63,7 @@ pub(in crate::lab) enum Overlay {
 /// Forward error correction: `parity` packets behind every `block` packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::lab) struct Fec {
+pub(crate) struct Fec {
     /// Packets of a block.
     pub block: u8,
     /// Parity packets behind each.
@@ -73,7 +73,7 @@ pub(in crate::lab) struct Fec {
 /// How a session is passed on to clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::lab) enum Delivery {
+pub(crate) enum Delivery {
     /// In order.
     #[default]
     Ordered,
@@ -84,7 +84,7 @@ pub(in crate::lab) enum Delivery {
 impl SessionSettings {
     /// These settings, and those of `default` where there are none.
     #[must_use]
-    pub(in crate::lab) fn or(&self, default: &SessionSettings) -> SessionSettings {
+    pub(crate) fn or(&self, default: &SessionSettings) -> SessionSettings {
         let first = |mine: &Option<String>, default: &Option<String>| {
             mine.clone().or_else(|| default.clone())
         };

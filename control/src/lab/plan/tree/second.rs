@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::{Tree, neighbors};
+use super::Tree;
 
 /// What a path costs: routers that the first tree goes through as well, then hops.
 type Cost = (usize, usize);
@@ -50,7 +50,10 @@ impl<'t> Tree<'t> {
             if costs[router] < cost {
                 continue;
             }
-            for other in neighbors(self.topology, router).filter(|other| is_free(router, other)) {
+            for other in self
+                .neighbors(router)
+                .filter(|other| is_free(router, other))
+            {
                 let shared = cost.0 + usize::from(inner.contains(other));
                 let next = (shared, cost.1 + 1);
                 if costs.get(other).is_none_or(|known| next < *known) {
