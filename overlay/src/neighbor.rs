@@ -34,6 +34,16 @@
 //!
 //! The three-way handshake and the detection time are those of RFC 5880 (§6.2, §6.8.4), without its negotiation: the
 //! sender's own interval and multiplier say when it counts as gone.
+//!
+//! How a neighbor keeps to its repair rate, as judged whenever hellos are due; `!` where an operator is told:
+//!
+//! | repair budget  | Within      | Beyond      | Throttled   | Ejected     |
+//! |----------------|-------------|-------------|-------------|-------------|
+//! | judged         | –           | –           | –           | –           |
+//! | found empty    | Beyond      | –           | –           | –           |
+//! | so for 100 ms  | Beyond      | Throttled ! | –           | –           |
+//! | so for 10 s    | Beyond      | Ejected !   | Ejected !   | Beyond !    |
+//! | not so for 1 s | –           | Within      | Within !    | Within !    |
 
 use core::time::Duration;
 

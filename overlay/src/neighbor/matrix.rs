@@ -6,6 +6,8 @@ use std::vec::Vec;
 
 use super::*;
 
+mod conduct;
+
 const START: Instant = Instant(1_000_000_000);
 const INTERVAL: Duration = Duration::from_millis(10);
 const DETECTION: Duration = Duration::from_millis(30);
@@ -184,11 +186,16 @@ fn what_each_event_does_in_each_state() {
     insta::assert_snapshot!(table());
 }
 
-#[test]
-fn the_docs_have_the_same_table() {
-    let docs: String = table().lines().map(|row| format!("//! {row}\n")).collect();
+/// The docs of the module have this table.
+fn assert_in_docs(table: &str) {
+    let docs: String = table.lines().map(|row| format!("//! {row}\n")).collect();
     assert!(
         include_str!("../neighbor.rs").contains(&docs),
         "the docs of the module should have this table:\n{docs}"
     );
+}
+
+#[test]
+fn the_docs_have_the_same_table() {
+    assert_in_docs(&table());
 }
