@@ -84,7 +84,8 @@ fn simulate(args: &Args) -> Result<(), (u8, String)> {
     let subject = match &topology {
         None => Subject::Random,
         Some(topology) => {
-            Subject::One(Case::new(topology).map_err(|error| (2, args.blame(&error)))?)
+            let case = Case::new(topology).map_err(|error| (2, args.blame(&error)))?;
+            Subject::One(Box::new(case))
         }
     };
     let file_seed = topology.map_or(1, |topology| topology.seed);

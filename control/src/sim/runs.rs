@@ -22,7 +22,7 @@ pub(super) const PANICKED: &str = "# panicked";
 #[derive(Debug)]
 pub(super) enum Subject {
     /// One network, each time with another seed.
-    One(Case),
+    One(Box<Case>),
     /// Another network for each seed.
     Random,
 }

@@ -21,7 +21,7 @@ fn case(seed: u64) -> Case {
 }
 
 fn outcome(seeds: &[u64]) -> Outcome {
-    let subject = Subject::One(case(seeds[0]));
+    let subject = Subject::One(Box::new(case(seeds[0])));
     let mut outcome = Outcome::new(&subject, seeds[0], seeds.len() as u64);
     for seed in seeds {
         let case = case(*seed);
@@ -77,7 +77,7 @@ fn the_tree_alone_is_each_packet_once_over_each_link() {
 fn runs_add_up_however_they_are_shared_out() {
     let (one, other) = (outcome(&[1]), outcome(&[2]));
     let whole = outcome(&[1, 2]);
-    let mut sum = Outcome::new(&Subject::One(case(1)), 1, 2);
+    let mut sum = Outcome::new(&Subject::One(Box::new(case(1))), 1, 2);
     sum.add(other);
     sum.add(one);
     let json = |outcome: &Outcome| serde_json::to_string(&outcome.document()).unwrap();
