@@ -7,7 +7,8 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use super::*;
-use crate::{Fec, Mode, Order, SessionConfig};
+use crate::wire::{FLAG_COPY, FLAG_HISTORY, FLAG_SECOND, Hello, Kind, NakRanges};
+use crate::{Fec, Mode, NeighborConfig, Order, SeqRange, SessionConfig, Tree};
 use choices::Choices;
 use watch::Watched;
 

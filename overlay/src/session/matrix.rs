@@ -11,6 +11,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::SessionId;
 use crate::wire::{FLAG_COPY, FLAG_END, FLAG_GRAFT, FLAG_HISTORY, FLAG_SECOND, HelloState};
 use crate::wire::{Hello, Kind, NakRanges, ParityHeader, emit_range};
 use crate::{Node, NodeConfig, SessionIndex};
