@@ -1,8 +1,9 @@
 //! What a node is handed: packets of the source, of the trees and of its neighbors.
 
-use super::{Node, SessionIndex};
+use super::{Event, Node, SessionIndex};
+use crate::neighbor::StateReason;
 use crate::session::Reject;
-use crate::wire::{FLAG_COPY, FLAG_HISTORY, Header, Hello, NakRanges, ParityHeader};
+use crate::wire::{FLAG_COPY, FLAG_HISTORY, Header, Hello, HelloState, NakRanges, ParityHeader};
 use crate::{Instant, NeighborId, Seq};
 
 impl<P> Node<P> {
@@ -202,11 +203,21 @@ impl<P> Node<P> {
         hello: &Hello,
     ) -> Result<(), Reject> {
         let neighbor = self.neighbor_mut(from).ok_or(Reject::NotAChild)?;
-        let before = neighbor.state().0;
+        let (before, downs) = (neighbor.state().0, neighbor.stats().downs);
         if !neighbor.handle_hello(now, header, hello) {
             return Err(Reject::HelloStale);
         }
-        self.neighbor_changed(now, from, before);
+        if neighbor.is_up() && neighbor.stats().downs > downs {
+            // It began anew and heard us before we heard it: down and up at once.
+            self.push_event(Event::Neighbor(
+                from,
+                HelloState::Down,
+                StateReason::Restarted,
+            ));
+            self.neighbor_changed(now, from, HelloState::Down);
+        } else {
+            self.neighbor_changed(now, from, before);
+        }
         Ok(())
     }
 }
