@@ -162,7 +162,7 @@ fn what_is_wrong_is_said() {
         (String::new(), "--random"),
         ("--random --loss 5%".to_string(), "cannot be used with"),
         ("--random --tree 5".to_string(), "cannot be used with"),
-        ("--levels 2 --random".to_string(), "--tree"),
+        ("--levels 2 --random".to_string(), "cannot be used with"),
         (
             "--random --runs 2 --plot x.svg".to_string(),
             "leave out --runs",

@@ -10,7 +10,7 @@ use overlay::{Order, SessionConfig};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::config::{self, Config, ConfigErrors, quantity};
+use crate::config::{self, Config, quantity};
 use crate::lab::{Draft, Event, Impair, PlanError, PortKind, Session, Topology, Tree};
 use crate::probe;
 
@@ -31,14 +31,6 @@ pub(super) enum CaseError {
     /// It can't be laid out.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A node would not take its file.
-    #[error("the file of node {node} can't be used:\n  {}", .lines.join("\n  "))]
-    Node {
-        /// Whose.
-        node: String,
-        /// What is wrong.
-        lines: Vec<String>,
-    },
     /// A link's settings make no sense.
     #[error("{place}: {}", .lines.join("; "))]
     Impair {
@@ -158,10 +150,11 @@ fn member_config(
     let last_hop = tree.last_hops().first();
     let router = *last_hop.ok_or_else(|| CaseError::NoClient(session.name.clone()))?;
     let node = draft.node(router, Path::new("/run/treecast"), PortKind::AfPacket)?;
-    config::parse(router, &node.config).map_err(|errors| CaseError::Node {
+    let config = config::parse(router, &node.config).map_err(|errors| PlanError::Refused {
         node: router.to_string(),
-        lines: lines(&errors),
-    })
+        problems: errors.lines(),
+    })?;
+    Ok(config)
 }
 
 fn node_settings(config: &Config, repair_rate_pps: u32) -> NodeSettings {
@@ -250,7 +243,7 @@ fn start(scenario: &Scenario) -> Duration {
 fn impairment(place: &str, impair: &Impair) -> Result<Impairment, CaseError> {
     let read = config::parse_impairment(&json!(impair)).map_err(|errors| CaseError::Impair {
         place: place.to_string(),
-        lines: lines(&errors),
+        lines: errors.lines(),
     })?;
     let burst = read.burst_loss.map(|burst| BurstLoss {
         loss: burst.loss,
@@ -276,17 +269,6 @@ fn impairment(place: &str, impair: &Impair) -> Result<Impairment, CaseError> {
         rate_bps,
         queue_bytes: (rate_bps as f64 / 8.0 * RATE_QUEUE.as_secs_f64()) as u64,
     })
-}
-
-/// What is wrong, by keys: nobody sees the files that the errors are about.
-fn lines(errors: &ConfigErrors) -> Vec<String> {
-    let problems = errors.to_json();
-    let problems = problems.as_array().into_iter().flatten();
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_string();
-    problems
-        .filter(|problem| problem["severity"] == "error")
-        .map(|problem| format!("{}: {}", text(&problem["key"]), text(&problem["message"])))
-        .collect()
 }
 
 /// What an event comes to, and when, counted from the first packet.

@@ -55,6 +55,7 @@ fn latency<'a>(outcome: &Outcome, area: &Area<'a>) -> Result<(), Error<'a>> {
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, TITLE))
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(80)
         .build_cartesian_2d((first..last).log_scale(), 0.0..100.0)?;
@@ -155,6 +156,7 @@ fn bars<'a>(what: &Bars, area: &Area<'a>) -> Result<(), Error<'a>> {
     let mut chart = ChartBuilder::on(area)
         .caption(&what.title, (FONT, TITLE))
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(80)
         .build_cartesian_2d(

@@ -6,10 +6,10 @@ use std::fmt::Write;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct Shape {
     /// Links from the ingress to each last hop of a generated tree.
-    #[arg(long, requires = "tree", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, conflicts_with_all = ["file", "random"], default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) levels: u8,
     /// Give a generated tree a second core beside the first: every router has a backup and every last hop a second path.
-    #[arg(long, requires = "tree")]
+    #[arg(long, conflicts_with_all = ["file", "random"])]
     pub(super) redundant: bool,
 }
 

@@ -360,8 +360,8 @@ impl Network {
     /// those below it double again.
     fn check_amplification(&mut self) {
         let trees = 2;
-        // A node announces its lead at most once a millisecond.
-        let heartbeats = self.now / 1_000_000;
+        // A node announces each lead at most once a millisecond.
+        let heartbeats = self.now / 1_000_000 * self.scenario.sessions.len() as u64;
         let made = [self.made[0], heartbeats, self.made[1]];
         for (from, ports) in self.layout.ports.iter().enumerate() {
             for port in ports {

@@ -186,10 +186,7 @@ fn what_can_not_be_simulated_is_said() {
     let endless = DIAMOND.replace("{ loss = \"1%\", mean", "{ loss = \"100%\", mean");
     assert!(error(&endless).contains("link core2:ing: bursts of 100% never end"));
     let lost = error(&DIAMOND.replace("deadline = \"700ms\"", "deadline = \"700us\""));
-    assert!(
-        lost.contains("node lh") && lost.contains("deadline"),
-        "{lost}"
-    );
+    assert!(lost.contains("lh") && lost.contains("700us"), "{lost}");
     let alone = DIAMOND.replace("  { between = [\"core2\", \"lh\"] },\n", "");
     assert!(error(&alone).contains("no second path"));
 }
