@@ -1,7 +1,10 @@
 //! What may be lost with nothing unrecovered, and what that costs.
 
+use core::time::Duration;
+
 use super::super::*;
 use super::{HOP, after, ms, run_clean};
+use crate::SessionConfig;
 
 const COUNT: u64 = 5000;
 
@@ -80,4 +83,27 @@ fn repairs_cost_little_more_than_what_was_lost() {
         let ratio = report.total.repairs.bytes as f64 / (wanted - brought) as f64;
         assert!(ratio <= 1.3, "{ratio} at {loss}");
     }
+}
+
+/// 950,000 packets of 1,316 bytes a second, each hop 50 ms long: everything but `max_rate` is as it is by default.
+#[test]
+fn ten_gigabits_over_a_round_trip_of_100_ms_need_no_tuning() {
+    const RATE: u32 = 950_000;
+    let hop = Impairment::lossy(Duration::from_millis(50), 0.01);
+    let mut scenario = Scenario::tree(1, &[&[] as &[usize], &[0], &[1]], hop);
+    let session = &mut scenario.sessions[0];
+    session.config = SessionConfig {
+        max_rate_pps: RATE,
+        ..SessionConfig::default()
+    };
+    session.source.interval = Duration::from_secs(1) / RATE;
+    session.source.count = 200_000;
+    scenario.node.repair_rate_pps = 2 * RATE;
+    let report = run_clean(&scenario);
+    let latency = report.recovery.quantile_us(0.5);
+    assert!(latency < 110_000, "{latency} µs, not a round trip");
+    assert!(
+        report.total.repairs.packets < 2 * report.repaired,
+        "and no repair in vain"
+    );
 }
