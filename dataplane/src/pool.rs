@@ -95,6 +95,25 @@ impl Pool {
         stash.pop()
     }
 
+    /// Lets `write` see the `count` buffers that this thread will be given next by the pool itself, in that order: as a
+    /// driver that hands out buffers without writing to them (`net_null`) will receive them. At most a stash of them.
+    pub(crate) fn write_next(&self, count: usize, mut write: impl FnMut(&mut Mbuf)) {
+        let mut next = Vec::with_capacity(STASH);
+        if self.fetch(&mut next, count.min(STASH)) {
+            next.iter_mut().for_each(&mut write);
+        }
+        // The pool's cache is a stack: given back last to first, they lie as before.
+        while let Some(mbuf) = next.pop() {
+            drop(mbuf);
+        }
+    }
+
+    /// Lets `write` see every buffer that is free.
+    pub(crate) fn write_all(&self, mut write: impl FnMut(&mut Mbuf)) {
+        let mut all: Vec<Mbuf> = std::iter::from_fn(|| self.alloc()).collect();
+        all.iter_mut().for_each(&mut write);
+    }
+
     /// Appends `count` empty buffers to `into`: all of them, or none and `false`.
     #[must_use]
     pub fn alloc_bulk(&self, into: &mut Vec<Mbuf>, count: usize) -> bool {

@@ -3,6 +3,7 @@
 //! Nothing in its loop locks, logs or makes a system call beyond what a driver makes, and nothing allocates for a
 //! packet. What a turn does is bounded, so that receiving can't starve sending, nor sending the timers.
 
+mod bench;
 mod catch_up;
 mod clock;
 mod command;
@@ -169,27 +170,31 @@ impl Worker {
 
     /// Runs until it is told to stop.
     pub(crate) fn run(mut self) {
-        loop {
-            let now = self.clock.now();
-            let mut work = self.receive_all(now);
-            self.node.handle_timeout(now);
-            work += self.rebuild(now);
-            work += self.transmit(now);
-            work += self.deliver(now);
-            work += self.catch_up(now);
-            work += self.flush();
-            if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
-                self.housekeeping(now);
-            }
-            if !self.commands.is_empty() {
-                self.obey(now);
-            }
-            if self.end_what_is_due(now) {
-                return;
-            }
-            self.fill_report(now);
-            self.rest(now, work);
+        while self.turn() {}
+    }
+
+    /// One turn of the loop; returns whether another one is to follow.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        let mut work = self.receive_all(now);
+        self.node.handle_timeout(now);
+        work += self.rebuild(now);
+        work += self.transmit(now);
+        work += self.deliver(now);
+        work += self.catch_up(now);
+        work += self.flush();
+        if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
+            self.housekeeping(now);
         }
+        if !self.commands.is_empty() {
+            self.obey(now);
+        }
+        if self.end_what_is_due(now) {
+            return false;
+        }
+        self.fill_report(now);
+        self.rest(now, work);
+        true
     }
 
     /// Counts the turn, and naps if there was nothing to do in it.
