@@ -10,10 +10,12 @@ AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO) -E')
 # DPDK with its drivers; what bindgen and the C shim need; the lab's tools.
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libclang-dev clang
 LAB_PACKAGES := ethtool iproute2 util-linux
+# dpdk-testpmd, which the benchmark compares with.
+BENCH_PACKAGES := dpdk-dev
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo test check unit e2e build deps-demo deps-test clean
+.PHONY: all demo bench test check unit e2e build deps-demo deps-bench deps-test clean
 
 all: build
 
@@ -34,6 +36,9 @@ endef
 deps-demo:
 	$(call install,$(BUILD_PACKAGES) $(LAB_PACKAGES))
 
+deps-bench: deps-demo
+	$(call install,$(BENCH_PACKAGES))
+
 deps-test: deps-demo
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -45,6 +50,10 @@ build: deps-demo
 # A stream through a tree that loses 2 % on every link, to six clients that miss nothing.
 demo: build
 	./target/release/treecast lab run lab/quickstart.toml
+
+# The dataplane against testpmd, the kernel and itself: `make bench BENCH='--quick --json'` passes options on.
+bench: build deps-bench
+	./target/release/treecast bench $(BENCH)
 
 test: deps-test check unit e2e
 
