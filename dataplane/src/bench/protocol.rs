@@ -9,7 +9,7 @@ use overlay::{
 };
 
 use super::Sample;
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, Usual};
 
 /// Packets of a section, as a worker takes them in a turn.
 const BURST: u64 = 32;
@@ -23,6 +23,7 @@ pub struct Protocol {
     node: Node<u64>,
     now: Instant,
     lead: Seq,
+    usual: Usual,
 }
 
 impl Default for Protocol {
@@ -68,19 +69,22 @@ impl Protocol {
             node,
             now,
             lead: Seq(0),
+            usual: Usual::default(),
         }
     }
 
     /// Takes packets in order and delivers them, for this long.
     pub fn run(&mut self, time: Duration) -> Sample {
-        let end = std::time::Instant::now() + time;
-        let mut stopwatch = Stopwatch::start();
-        while std::time::Instant::now() < end {
+        let mut usual = std::mem::take(&mut self.usual);
+        let mut stopwatch = Stopwatch::start(&mut usual);
+        while !stopwatch.is_over(time) {
             for _ in 0..64 {
                 stopwatch.section(|| self.burst());
             }
         }
-        stopwatch.stop()
+        let sample = stopwatch.stop();
+        self.usual = usual;
+        sample
     }
 
     /// What a worker's turn asks of the protocol; returns how many packets were delivered.

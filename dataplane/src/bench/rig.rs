@@ -1,10 +1,10 @@
 //! A node under the stopwatch.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::frames::{Generator, STATION};
 use super::setup::{BEYOND, node};
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, Usual};
 use super::{Role, Sample, Wire, Workload};
 use crate::eal::ThreadRegistration;
 use crate::frame::{Mac, PortIndex};
@@ -32,6 +32,7 @@ pub struct Rig {
     burst: u64,
     expected: u64,
     is_fed_by_ring: bool,
+    usual: Usual,
     _registration: ThreadRegistration,
 }
 
@@ -73,6 +74,7 @@ impl Rig {
             burst,
             expected: burst * copies,
             is_fed_by_ring,
+            usual: Usual::default(),
             _registration: registration,
         })
     }
@@ -82,12 +84,12 @@ impl Rig {
     /// # Errors
     /// A sentence, where not everything that came in went out: then nothing was measured.
     pub fn run(&mut self, time: Duration) -> Result<Sample, String> {
-        let end = Instant::now() + time;
         for (port, address) in [(IN, BEYOND[0]), (OUT, BEYOND[1])] {
             self.built.worker.resolve(port, address, STATION);
         }
-        let mut stopwatch = Stopwatch::start();
-        while Instant::now() < end {
+        let mut usual = std::mem::take(&mut self.usual);
+        let mut stopwatch = Stopwatch::start(&mut usual);
+        while !stopwatch.is_over(time) {
             for _ in 0..SECTIONS {
                 self.feed();
                 let (worker, expected) = (&mut self.built.worker, self.expected);
@@ -104,7 +106,9 @@ impl Rig {
                 }
             }
         }
-        Ok(stopwatch.stop())
+        let sample = stopwatch.stop();
+        self.usual = usual;
+        Ok(sample)
     }
 
     /// Sees to the next burst.

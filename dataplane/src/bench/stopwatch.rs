@@ -1,6 +1,6 @@
 //! The stopwatch: cycles of sections, without those in which the kernel ran something else.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -12,22 +12,38 @@ const SUSPICIOUS: u64 = 4;
 /// Sections from which the usual is learned.
 const LEARN: usize = 64;
 
-pub(super) struct Stopwatch {
-    started: (Instant, u64),
+/// What a section usually takes.
+#[derive(Default)]
+pub(super) struct Usual {
     learned: Vec<u64>,
-    usual: u64,
+    cycles: Option<u64>,
+}
+
+impl Usual {
+    /// Learns from a section, until enough is known.
+    fn learn(&mut self, took: u64) {
+        self.learned.push(took);
+        if self.learned.len() == LEARN {
+            self.learned.sort_unstable();
+            self.cycles = Some(self.learned[LEARN / 2]);
+        }
+    }
+}
+
+pub(super) struct Stopwatch<'a> {
+    started: (Instant, u64),
+    usual: &'a mut Usual,
     switches: i64,
     packets: u64,
     cycles: u64,
     aside: u64,
 }
 
-impl Stopwatch {
-    pub(super) fn start() -> Stopwatch {
+impl Stopwatch<'_> {
+    pub(super) fn start(usual: &mut Usual) -> Stopwatch<'_> {
         Stopwatch {
             started: (Instant::now(), cycles()),
-            learned: Vec::with_capacity(LEARN),
-            usual: u64::MAX / SUSPICIOUS,
+            usual,
             switches: switches(),
             packets: 0,
             cycles: 0,
@@ -40,22 +56,23 @@ impl Stopwatch {
         let from = cycles();
         let packets = section();
         let took = cycles() - from;
-        if self.learned.len() < LEARN {
+        let Some(usual) = self.usual.cycles else {
             // Caches are cold and nothing is known of the usual: these don't count.
-            self.learned.push(took);
-            if self.learned.len() == LEARN {
-                self.learned.sort_unstable();
-                self.usual = self.learned[LEARN / 2];
-                self.switches = switches();
-            }
+            self.usual.learn(took);
+            self.switches = switches();
             return;
-        }
-        if took > self.usual * SUSPICIOUS && self.was_switched() {
+        };
+        if took > usual * SUSPICIOUS && self.was_switched() {
             self.aside += took;
             return;
         }
         self.packets += packets;
         self.cycles += took;
+    }
+
+    /// Whether this time is over and something was measured.
+    pub(super) fn is_over(&self, time: Duration) -> bool {
+        self.packets > 0 && self.started.0.elapsed() >= time
     }
 
     /// Whether another thread had the core since this was asked last.
