@@ -9,6 +9,7 @@ mod clock;
 mod command;
 mod deliver;
 mod ending;
+mod flows;
 mod idle;
 mod parity;
 mod port;
@@ -27,13 +28,13 @@ use overlay::wire::{FEC_PARITY_MAX, FLAG_SECOND, Header};
 use overlay::{Instant, NeighborId, Node, Seq, SessionIndex, Tree};
 
 use crate::arp::{ArpOutput, ArpTable};
-use crate::config::Flow;
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{Mac, PortIndex};
 use crate::icmp::icmp_limiter;
 use crate::payload::SharedPayload;
 use crate::pool::Pool;
 use ending::Endings;
+use flows::Flows;
 use overlay::TokenBucket;
 
 pub(crate) use clock::Clock;
@@ -124,7 +125,7 @@ pub(crate) struct Worker {
     by_address: HashMap<(PortIndex, Ipv4Addr), NeighborId>,
     /// By [`SessionIndex`].
     routes: Vec<Option<Box<Route>>>,
-    flows: HashMap<Flow, SessionIndex>,
+    flows: Flows,
     arp: ArpTable,
     pools: Pools,
     overlay_port: u16,
@@ -151,7 +152,7 @@ impl Worker {
             adjacents: Vec::new(),
             by_address: HashMap::new(),
             routes: Vec::with_capacity(parts.max_sessions),
-            flows: HashMap::with_capacity(parts.max_sessions),
+            flows: Flows::with_capacity(parts.max_sessions),
             arp: parts.arp,
             pools: parts.pools,
             overlay_port: parts.overlay_port,

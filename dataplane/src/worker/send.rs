@@ -239,6 +239,7 @@ impl Outgoing {
 }
 
 /// Sends what `frame` makes for each branch of a tree.
+#[inline]
 fn send_on_branches(
     route: &Route,
     (ports, drops): (&mut [WorkerPort], &mut DropCounters),
@@ -255,6 +256,7 @@ fn send_on_branches(
 }
 
 /// The headers of a packet with a payload, in a buffer of their own.
+#[inline]
 fn packet_header(
     headers: &Pool,
     encap: &Encap,
