@@ -119,6 +119,7 @@ struct Datagram<'a> {
 ///
 /// # Errors
 /// The reason why it is nothing.
+#[inline(always)]
 pub(crate) fn parse(frame: &[u8], local: &Local) -> Result<Parsed, DropReason> {
     let (ethernet, rest) =
         EthernetHeader::ref_from_prefix(frame).map_err(|_| DropReason::FrameTruncated)?;
@@ -132,7 +133,7 @@ pub(crate) fn parse(frame: &[u8], local: &Local) -> Result<Parsed, DropReason> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn parse_ipv4(
     frame: &[u8],
     ethernet: &EthernetHeader,
@@ -178,7 +179,7 @@ fn parse_ipv4(
 }
 
 /// Verifies the outer UDP checksum, where there is one.
-#[inline]
+#[inline(always)]
 fn open<'a>(
     frame: &'a [u8],
     ethernet: &'a EthernetHeader,
@@ -201,7 +202,7 @@ fn open<'a>(
     })
 }
 
-#[inline]
+#[inline(always)]
 fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
     let (header, body) = parse_header(datagram)?;
     let channel = Channel {
@@ -285,7 +286,7 @@ fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
 }
 
 /// Reads the treecast header and says where the body behind it lies in the frame.
-#[inline]
+#[inline(always)]
 fn parse_header(datagram: &Datagram<'_>) -> Result<(Header, Range<usize>), DropReason> {
     let body = datagram.body.clone();
     let (header, _) = Header::parse(&datagram.frame[body.clone()]).map_err(wire_reason)?;
@@ -308,7 +309,7 @@ pub(crate) fn is_tree_data(frame: &[u8], tree_port: u16) -> bool {
 ///
 /// # Errors
 /// [`DropReason::InnerBad`].
-#[inline]
+#[inline(always)]
 pub(crate) fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, DropReason> {
     let packet = &frame[body.clone()];
     let header = InnerHeader::read(packet).map_err(|_| DropReason::InnerBad)?;

@@ -41,7 +41,7 @@ impl InnerHeader {
     ///
     /// # Errors
     /// The reason why they are not, in words that fit a packet received as it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(packet: &[u8]) -> Result<InnerHeader, DropReason> {
         let (ip, ip_len) = read_ipv4(packet)?;
         if ip.protocol != PROTOCOL_UDP {
@@ -142,7 +142,7 @@ impl Inner {
 }
 
 /// Reads an IPv4 header and the length of it with its options; `packet` holds those, but perhaps no more.
-#[inline]
+#[inline(always)]
 pub(super) fn read_ipv4(packet: &[u8]) -> Result<(&Ipv4Header, usize), DropReason> {
     let (ip, _) = Ipv4Header::ref_from_prefix(packet).map_err(|_| DropReason::FrameTruncated)?;
     let ip_len = ip.header_len();

@@ -1,6 +1,6 @@
 //! Delivering: one copy to each client, a header of its own before the shared payload.
 
-use overlay::{Instant, Seq, Session, SessionIndex};
+use overlay::{Instant, Seq, SessionIndex};
 
 use super::{COPY_BUDGET, Client, Pools, Worker, WorkerPort};
 use crate::chain::Frame;
@@ -22,19 +22,23 @@ impl Worker {
                 // What does not go out now stays with the session, in order.
                 return work;
             }
-            let polled = self.node.poll_deliver(now);
-            let Some((index, seq, payload)) = polled else {
+            let Some((index, seq, _)) = self.node.poll_deliver(now) else {
                 return work;
             };
-            let payload = payload.clone();
-            copies += self.fan_out(index, seq, &payload);
+            copies += self.fan_out(index, seq);
             work += 1;
         }
         work
     }
 
-    /// Sends each client of the session its copy; returns how many clients there are.
-    fn fan_out(&mut self, index: SessionIndex, seq: Seq, payload: &SharedPayload) -> usize {
+    /// Sends each client of the session its copy of a packet, which the session holds; returns how many clients there are.
+    fn fan_out(&mut self, index: SessionIndex, seq: Seq) -> usize {
+        let session = self.node.session(index);
+        let Some((session, payload)) =
+            session.and_then(|session| Some((session, session.packet(seq)?)))
+        else {
+            return 0;
+        };
         let Some(route) = self.routes.get_mut(index.0).and_then(Option::as_mut) else {
             return 0;
         };
@@ -43,7 +47,7 @@ impl Worker {
             self.drops.count(DropReason::InnerBad);
             return 0;
         };
-        route.follow_epoch(self.node.session(index).and_then(Session::epoch));
+        route.follow_epoch(session.epoch());
         let packet = CopyTemplate::new(&inner);
         for clients in route.clients.chunks_mut(CHUNK) {
             let mut copies = Copies {

@@ -121,6 +121,7 @@ impl Worker {
     }
 
     /// A unicast packet: of a session that begins here, or of nobody.
+    #[inline(always)]
     fn receive_flow(
         &mut self,
         now: Instant,
