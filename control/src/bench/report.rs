@@ -208,6 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_json_is_as_documented() {
+        let line = Line {
+            row: "fanout-1-64",
+            vdev: "null",
+            size: 1400,
+            ours: 0.5,
+            comparator: "testpmd-txonly-2seg",
+            theirs: 0.25,
+            unit: "Mpps",
+            ratio: 2.0,
+            cycles: 52.0,
+        };
+        let expected = "{\"row\":\"fanout-1-64\",\"vdev\":\"null\",\"size\":1400,\"ours\":0.5,\
+             \"comparator\":\"testpmd-txonly-2seg\",\"theirs\":0.25,\"unit\":\"Mpps\",\"ratio\":2.0,\"cycles\":52.0}";
+        assert_eq!(serde_json::to_string(&line).unwrap(), expected);
+    }
+
+    #[test]
     fn a_rate_is_packets_in_time_on_the_core() {
         let sample = Sample {
             packets: 1000,

@@ -300,3 +300,26 @@ fn memory_available() -> u64 {
     let kib: u64 = words.next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
     kib << 10
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_selected_by_name() {
+        let names = ["encap", "overlay-inorder"].map(String::from);
+        let rows = select(&names).unwrap();
+        assert!(rows.iter().all(|row| names.contains(&row.name.to_owned())));
+        assert_eq!(rows.last().unwrap().ours, Subject::Protocol);
+        assert!(select(&["none".to_owned()]).is_err());
+        assert!(select(&[]).unwrap().len() > rows.len());
+    }
+
+    #[test]
+    fn a_subject_survives_the_command_line() {
+        for row in select(&[]).unwrap() {
+            let text = serde_json::to_string(&row.ours).unwrap();
+            assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), row.ours);
+        }
+    }
+}

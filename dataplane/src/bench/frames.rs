@@ -181,3 +181,65 @@ impl Generator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Wire;
+    use crate::frame::{Local, Parsed, parse};
+
+    fn frames(role: Role, size: u16) -> impl Iterator<Item = Vec<u8>> {
+        let workload = Workload {
+            role,
+            wire: Wire::Null,
+            size,
+            sessions: 3,
+            clients: 1,
+            held: 64,
+        };
+        let mut generator = Generator::new(&workload, LOCAL.mac);
+        std::iter::from_fn(move || {
+            let (headers, len) = generator.next_headers();
+            Some([&headers[..len], &generator.payload].concat())
+        })
+    }
+
+    const LOCAL: Local = Local {
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        address: Ipv4Addr::new(10, 1, 0, 1),
+        tree_port: overlay::wire::TREE_PORT,
+        overlay_port: overlay::wire::OVERLAY_PORT,
+    };
+
+    #[test]
+    fn a_sources_frames_are_sound_and_take_turns() {
+        for size in [64, 256, 1400] {
+            let frames = frames(Role::Ingress, size).take(6);
+            for (place, frame) in frames.enumerate() {
+                assert_eq!(frame.len(), usize::from(size));
+                let Ok(Parsed::Flow { inner }) = parse(&frame, &LOCAL) else {
+                    panic!("{size} bytes are no flow's");
+                };
+                assert_eq!(inner.verify(&frame), Ok(()));
+                assert_eq!(inner.header.destination, destination(place as u32 % 3));
+            }
+        }
+    }
+
+    #[test]
+    fn a_trees_frames_are_sound_and_in_order() {
+        for role in [Role::Transit, Role::LastHop] {
+            for (place, frame) in frames(role, 256).take(6).enumerate() {
+                assert_eq!(frame.len(), usize::from(Generator::frame_len(role, 256)));
+                let Ok(Parsed::Data {
+                    header, channel, ..
+                }) = parse(&frame, &LOCAL)
+                else {
+                    panic!("not data of a tree");
+                };
+                assert_eq!(header.sequence, Seq(1 + place as u64 / 3));
+                assert_eq!(channel.group, group(place as u32 % 3));
+            }
+        }
+    }
+}
