@@ -1,4 +1,5 @@
-# treecast: set-up, build, demo and tests. `make demo` and `make test` do all that they need, asking nothing.
+# treecast: set-up, build, demo and tests. `make demo`, `make modes` and `make test` do all that
+# they need, asking nothing.
 
 CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -15,7 +16,7 @@ BENCH_PACKAGES := dpdk-dev
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo bench test check unit e2e build deps-demo deps-bench deps-test clean
+.PHONY: all demo modes bench test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-bench deps-test clean
 
 all: build
 
@@ -47,6 +48,10 @@ deps-test: deps-demo
 build: deps-demo
 	$(CARGO) build --release --locked
 
+# The ways of filling gaps side by side, in labs: the table of the README, in some minutes.
+modes: build
+	./target/release/treecast lab modes lab/quickstart.toml lab/diamond.toml
+
 # A stream through a tree that loses 2 % on every link, to six clients that miss nothing.
 demo: build
 	./target/release/treecast lab run lab/quickstart.toml
@@ -55,10 +60,11 @@ demo: build
 bench: build deps-bench
 	./target/release/treecast bench $(BENCH)
 
-test: deps-test check unit e2e
+test: deps-test check unit fuzz-short e2e
 
 check:
 	$(CARGO) fmt --all --check
+	cd fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
@@ -67,6 +73,20 @@ unit:
 # One at a time: labs measure time, and share two cores with everything else. A test that can't run fails.
 e2e:
 	$(AS_ROOT) $(CARGO) test --locked --package treecast -- --test-threads=1
+
+# Each fuzz target for some seconds, the same way each time.
+fuzz-short: deps-demo
+	CARGO='$(CARGO)' fuzz/run 4 100000
+
+# Each fuzz target for FUZZ_SECONDS, from where the last run ended.
+FUZZ_SECONDS ?= 300
+fuzz: deps-demo
+	CARGO='$(CARGO)' fuzz/run $(FUZZ_SECONDS) 0
+
+# 100,000 random trees, and 10,000 last hops with 100,000 packets: the better part of an hour.
+sim-long:
+	SIM_SEEDS=50000 $(CARGO) test --release --locked --package overlay random_trees -- --nocapture
+	SIM_PACKETS=100000 $(CARGO) test --release --locked --package overlay ten_thousand -- --ignored --nocapture
 
 clean:
 	$(CARGO) clean

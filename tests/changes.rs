@@ -155,6 +155,51 @@ fn a_reload_changes_what_it_says_and_costs_the_others_nothing() {
     assert_clean(clients, sent);
 }
 
+/// Appends to the file of `lh1`, whose only session stands last, and has it loaded again.
+fn append_and_reload(lab: &Lab, more: &str) {
+    let file = Path::new(lab.shown["dir"].as_str().unwrap()).join("lh1.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text + more).unwrap();
+    let (status, answer) = lab.ask("lh1", "POST", "/v1/reload", None);
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[test]
+fn a_client_that_catches_up_gets_its_history_then_all_that_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lab, address) = lab_with_a_spare_host(dir.path());
+    let clients = lab.listen_all();
+    let late = lab.listen("late", &address);
+    let source = lab.send(STREAM);
+    wait_for_packets(&lab, 4_000);
+    let before = number(&lab.session("lh1")["lead"]);
+    append_and_reload(
+        &lab,
+        &format!(
+            "\n[[session.client]]\nname = \"late\"\naddress = \"{address}\"\ncatch_up = \"1s\"\n"
+        ),
+    );
+    let after = number(&lab.session("lh1")["lead"]);
+    let sent = lab.settle(source);
+    let received = late.stop();
+    assert_unbroken(&received, sent);
+    // A second of 2,000 packets, as the source kept its pace; it may have had to wait for its turn.
+    let first = number(&received["first"]);
+    let history = 1_500..=2_500;
+    assert!(
+        history.contains(&(before + 1).saturating_sub(first))
+            || history.contains(&(after + 1).saturating_sub(first)),
+        "it began with {first}; the lead was {before} to {after} then"
+    );
+    let session = lab.session("lh1");
+    assert!(
+        number(&session["caught_up"]) + 1 >= before.saturating_sub(first),
+        "{session}"
+    );
+    assert_eq!(session["catch_up_missed"], 0, "{session}");
+    assert_clean(clients, sent);
+}
+
 #[test]
 fn a_client_whose_process_is_restarted_disturbs_nobody() {
     let dir = tempfile::tempdir().unwrap();

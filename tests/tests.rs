@@ -11,9 +11,12 @@ mod lab;
 mod changes;
 mod delivery;
 mod hops;
+mod modes;
 mod programs;
 // Labs themselves: up, down, and nothing left.
 mod labs;
+// Trees in virtual time.
+mod simulation;
 
 // One node: its API and life, the sample files, and what it withstands.
 mod deploy;

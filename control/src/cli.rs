@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use nix::sys::signal::Signal;
 
-use crate::{bench, config, lab, node, probe, show};
+use crate::{bench, config, lab, node, probe, show, sim};
 
 /// Reliable multicast over a redundant unicast overlay, on DPDK.
 ///
@@ -25,6 +25,7 @@ enum Command {
     Node(node::Args),
     Config(config::Args),
     Lab(lab::Args),
+    Sim(sim::Args),
     Show(show::Args),
     Send(probe::SendArgs),
     Recv(probe::RecvArgs),
@@ -80,6 +81,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Node(args) => node::run(args),
         Command::Config(args) => config::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Sim(args) => sim::run(args),
         Command::Show(args) => show::run(args),
         Command::Send(args) => probe::send(args),
         Command::Recv(args) => probe::recv(args),
@@ -156,7 +158,7 @@ mod tests {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "treecast", &mut script);
             let script = String::from_utf8(script).unwrap();
-            for word in ["node", "show", "neighbors", "watch"] {
+            for word in ["node", "sim", "show", "neighbors", "watch"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

@@ -18,6 +18,7 @@ mod findings;
 mod node_file;
 mod problem;
 pub mod quantity;
+mod repair_rate;
 mod source;
 mod table;
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// Where the API listens.
     pub api: ApiConfig,
+    /// Neighbors whose repair rate is not written, but sized from the sessions.
+    pub sized: Vec<String>,
     /// What looks wrong but may be meant so, one line each.
     pub warnings: Vec<String>,
 }
@@ -80,7 +83,8 @@ pub fn parse(name: &str, text: &str) -> Result<Config, ConfigErrors> {
     let mut table = Table::root(&entries, &mut findings);
     let (node, api) = node_file::node_file(&mut table);
     table.finish();
-    finish(source, findings, node, api)
+    let sized = repair_rate::unset(&node);
+    finish(source, findings, node, (api, sized))
 }
 
 impl Config {
@@ -95,7 +99,7 @@ impl Config {
             Source::without_text(REQUEST),
             findings,
             node,
-            self.api.clone(),
+            (self.api.clone(), self.sized.clone()),
         )
     }
 
@@ -116,12 +120,15 @@ impl Config {
         let path = format!("session[{index}].client[{}]", clients.len());
         let client: ClientConfig = read_json(json, path, &mut findings, node_file::client)?;
         clients.push(client);
-        finish(
+        let mut config = finish(
             Source::without_text(REQUEST),
             findings,
             node,
-            self.api.clone(),
-        )
+            (self.api.clone(), self.sized.clone()),
+        )?;
+        // No session has changed its rate.
+        config.keep_repair_rates(self);
+        Ok(config)
     }
 }
 
@@ -163,9 +170,10 @@ fn read_json<T>(
 fn finish(
     source: Source,
     mut findings: Findings,
-    node: NodeConfig,
-    api: ApiConfig,
+    mut node: NodeConfig,
+    (api, sized): (ApiConfig, Vec<String>),
 ) -> Result<Config, ConfigErrors> {
+    repair_rate::size(&mut node, &sized);
     check::check(&node, &mut findings);
     let errors = ConfigErrors::new(source, findings.problems);
     if errors.error_count() > 0 {
@@ -174,6 +182,7 @@ fn finish(
     Ok(Config {
         node,
         api,
+        sized,
         warnings: errors.lines(),
     })
 }

@@ -7,6 +7,7 @@ mod args;
 mod control;
 mod exec;
 mod live;
+mod modes;
 mod netns;
 mod network;
 mod plan;
@@ -29,6 +30,9 @@ use serde_json::{Value, json};
 
 pub use args::Args;
 use args::{Command, ImpairArgs, ListArgs, WhichArgs};
+pub(crate) use args::{Overrides, Traffic, checked_duration};
+pub(crate) use plan::{Draft, PlanError, PortKind, Tree};
+pub(crate) use topology::{Event, Impair, Session, Topology};
 use up::Failed;
 
 use crate::api::{Client, ClientError, Endpoint};
@@ -67,6 +71,18 @@ fn run_command(command: Command) -> Result<(), Failed> {
             let first = report.problems.first().map_or("", String::as_str);
             Err((1, format!("the run did not pass: {first}, {count} in all")))
         }
+        Command::Modes(args) => {
+            let table = modes::run(&args)?;
+            if args.json {
+                print(&table.to_json().to_string())?;
+            } else {
+                print(table.to_string().trim_end())?;
+            }
+            match table.failed() {
+                0 => Ok(()),
+                failed => Err((1, format!("{failed} runs did not pass"))),
+            }
+        }
         Command::Up(args) => match up::up(&args)? {
             Some(name) => print(&format!("lab {name} is up")),
             None => Ok(()),
@@ -103,6 +119,7 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Command::Run(args) => args.json,
+            Command::Modes(args) => args.json,
             Command::Show(args) => args.which.json,
             Command::Kill(args) | Command::Start(args) => args.which.json,
             Command::Impair(args) => args.which.json,
@@ -277,6 +294,16 @@ fn describe(lab: &Value) -> String {
 
 fn print(line: &str) -> Result<(), Failed> {
     writeln!(io::stdout(), "{line}").map_err(unprintable)
+}
+
+/// Reads a topology and lays it out. For a fuzz target.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_topology(text: &str) {
+    if let Ok(topology) = topology::Topology::parse("fuzz.toml", text) {
+        let dir = std::path::Path::new("/run/lab");
+        let _ = plan::Plan::new(&topology, dir, plan::PortKind::AfPacket);
+    }
 }
 
 fn unprintable(error: io::Error) -> Failed {

@@ -1,4 +1,4 @@
-//! treecast's control plane: config, node daemon, API, metrics, lab and the command line.
+//! treecast's control plane: config, node daemon, API, metrics, lab, simulation and the command line.
 
 #![forbid(unsafe_code)]
 
@@ -11,5 +11,6 @@ pub mod metrics;
 pub mod node;
 pub mod probe;
 pub mod show;
+pub mod sim;
 
 pub use cli::main;

@@ -115,7 +115,7 @@ async fn serve_until_stopped(config: Config, file: PathBuf) -> Result<Arc<Node>,
     loop {
         tokio::select! {
             _ = events.tick() => node.take_events(),
-            _ = signals.reload.recv() => reload(&node),
+            _ = signals.reload.recv() => reload(&node).await,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -128,13 +128,13 @@ async fn serve_until_stopped(config: Config, file: PathBuf) -> Result<Arc<Node>,
 }
 
 /// Reloads on a signal: what comes of it goes to the log.
-fn reload(node: &Node) {
+async fn reload(node: &Arc<Node>) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!("cannot tell systemd of the reload: {error}"),
     }
     // `Node::reload` logs both ends.
-    let _ = node.reload();
+    let _ = Node::change(node, Node::reload).await;
     notify(&[NotifyState::Ready]);
 }
 

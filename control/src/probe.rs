@@ -35,6 +35,24 @@ pub fn recv(args: RecvArgs) -> Result<(), Failure> {
     recv::run(&args)
 }
 
+/// Reads a payload, and writes again what it says. For a fuzz target.
+///
+/// # Panics
+/// When another payload says the same.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_payload(bytes: &[u8]) {
+    let mut sealed = bytes.to_vec();
+    payload::fuzz_seal(&mut sealed);
+    for bytes in [bytes, &sealed] {
+        if let Some(stamp) = payload::parse(bytes) {
+            let mut written = vec![0; bytes.len()];
+            payload::Writer::new(bytes.len()).write(stamp, &mut written);
+            assert_eq!(payload::parse(&written), Some(stamp));
+        }
+    }
+}
+
 /// `ADDR` or `ADDR:PORT`; no port is port 0.
 fn parse_local(text: &str) -> Result<SocketAddrV4, String> {
     text.parse::<SocketAddrV4>()

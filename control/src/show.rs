@@ -1,7 +1,7 @@
 //! `treecast show`: what a node says of itself, as tables or as the API's JSON.
 
-mod format;
-mod table;
+pub(crate) mod format;
+pub(crate) mod table;
 mod view;
 
 use std::io::{self, IsTerminal, Write};

@@ -19,6 +19,9 @@ mod encap;
 mod event;
 mod fec;
 mod frame;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod icmp;
 mod impair;
 mod mbuf;

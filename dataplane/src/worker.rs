@@ -138,6 +138,8 @@ pub(crate) struct Worker {
     events: EventQueue,
     /// A report under way.
     report: Option<Box<Report>>,
+    /// The body of the packet that is being sent.
+    body: Vec<u8>,
     /// What was rebuilt of a block, on its way to the protocol.
     rebuilt: Vec<(Seq, SharedPayload)>,
     /// Sessions whose stream has ended, and the node itself.
@@ -164,6 +166,7 @@ impl Worker {
             commands: parts.commands,
             events: parts.events,
             report: None,
+            body: Vec::with_capacity(send::BODY_MAX),
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
         }

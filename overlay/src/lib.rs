@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, fuzzing, feature = "sim"))]
 extern crate std;
 
 mod bucket;
@@ -19,6 +19,8 @@ mod node;
 mod rtt;
 mod seq;
 mod session;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod time;
 mod timers;
 mod window;
@@ -34,3 +36,13 @@ pub use session::{
     SessionStats, Tree,
 };
 pub use time::Instant;
+
+/// Runs a node on the inputs that follow from `bytes`, and checks what must hold.
+///
+/// # Panics
+/// When something does not hold.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_session_machine(bytes: &[u8]) {
+    node::fuzz::Fuzz::new(bytes).run();
+}

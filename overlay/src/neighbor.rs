@@ -10,8 +10,40 @@
 //!      ├──── hears Init ──────────────────────────────▶  │
 //!      └ ◀─────────────────────── silent, restarted ─────┘
 //! ```
+//! In full, with `Start` (nothing heard yet), `Heard`, `Silent` and `Restart` for `Down` and its reasons, `Unheard` for
+//! the `Init` that follows `Up`, `–` for what changes nothing, `stale` for what is not taken and `↓` for what counts
+//! as going down:
+//!
+//! | event              | Start     | Heard     | Silent    | Restart   | Init      | Unheard   | Up        |
+//! |--------------------|-----------|-----------|-----------|-----------|-----------|-----------|-----------|
+//! | hears Down         | Init      | Init      | Init      | Init      | –         | –         | Unheard ↓ |
+//! | hears Init         | Up        | Up        | Up        | Up        | Up        | Up        | –         |
+//! | hears Up           | Heard     | –         | –         | –         | Up        | Up        | –         |
+//! | replay of Down     | Init      | Init      | Init      | Init      | stale     | stale     | stale     |
+//! | replay of Init     | Up        | Up        | Up        | Up        | stale     | stale     | stale     |
+//! | replay of Up       | Heard     | –         | –         | –         | stale     | stale     | stale     |
+//! | new epoch, Down    | Init      | Init      | Init      | Init      | –         | Init      | Init ↓    |
+//! | new epoch, Init    | Up        | Up        | Up        | Up        | Up        | Up        | Up ↓      |
+//! | new epoch, Up      | Heard     | –         | –         | –         | Restart   | Restart   | Restart ↓ |
+//! | old epoch, Down    | Init      | Init      | Init      | Init      | stale     | stale     | stale     |
+//! | old epoch, Init    | Up        | Up        | Up        | Up        | stale     | stale     | stale     |
+//! | old epoch, Up      | Heard     | –         | –         | –         | stale     | stale     | stale     |
+//! | detection over     | –         | Silent    | –         | –         | Silent    | Silent    | Silent ↓  |
+//! | patience over      | Silent    | Silent    | –         | –         | Silent    | Silent    | Silent ↓  |
+//! | its own hellos say | Down      | Down      | Down      | Down      | Init      | Init      | Up        |
+//!
 //! The three-way handshake and the detection time are those of RFC 5880 (§6.2, §6.8.4), without its negotiation: the
 //! sender's own interval and multiplier say when it counts as gone.
+//!
+//! How a neighbor keeps to its repair rate, as judged whenever hellos are due; `!` where an operator is told:
+//!
+//! | repair budget  | Within      | Beyond      | Throttled   | Ejected     |
+//! |----------------|-------------|-------------|-------------|-------------|
+//! | judged         | –           | –           | –           | –           |
+//! | found empty    | Beyond      | –           | –           | –           |
+//! | so for 100 ms  | Beyond      | Throttled ! | –           | –           |
+//! | so for 10 s    | Beyond      | Ejected !   | Ejected !   | Beyond !    |
+//! | not so for 1 s | –           | Within      | Within !    | Within !    |
 
 use core::time::Duration;
 
@@ -394,6 +426,8 @@ impl Neighbor {
     }
 }
 
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,9 @@
 //! A whole node: its adjacencies, its sessions and their timers. What a worker drives.
 
+mod input;
+mod neighbors;
+mod transmit;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -7,13 +11,13 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use crate::neighbor::{Conduct, Neighbor, NeighborConfig, StateReason};
-use crate::session::{Answer, CatchUp, Reject, Request, Session};
+use crate::neighbor::{Neighbor, StateReason};
+use crate::session::{CatchUp, Reject, Session};
 use crate::timers::Timers;
-use crate::wire::{
-    FLAG_COPY, FLAG_HISTORY, FLAG_SECOND, Header, Hello, HelloState, Kind, NakRanges, ParityHeader,
-};
-use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, SessionId, Tree};
+use crate::wire::{Header, HelloState, ParityHeader};
+use crate::{Epoch, Instant, NeighborId, Seq, SessionId};
+
+pub use transmit::{Body, Destination, Transmit};
 
 /// Events kept for an owner that does not fetch them; the oldest go.
 const EVENTS_MAX: usize = 256;
@@ -36,41 +40,6 @@ pub struct NodeConfig {
 /// The place of a session in its node, until the session is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionIndex(pub usize);
-
-/// A packet to send.
-#[derive(Debug)]
-pub struct Transmit<'a, P> {
-    /// Where to.
-    pub to: Destination,
-    /// The treecast header. Of a repair, the timestamp is 0: the caller knows the packet's own.
-    pub header: Header,
-    /// What follows the header.
-    pub body: Body<'a, P>,
-}
-
-/// Where a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// By the overlay to a neighbor.
-    Neighbor(NeighborId),
-    /// Down one of the trees of a session.
-    Tree(SessionIndex, Tree),
-}
-
-/// What follows the header of a packet to send.
-#[derive(Debug)]
-pub enum Body<'a, P> {
-    /// Nothing.
-    Empty,
-    /// The ranges of a NAK.
-    Ranges(&'a [SeqRange]),
-    /// A hello.
-    Hello(Hello),
-    /// The packet of a repair or a copy.
-    Packet(&'a P),
-    /// Parity, to be made of the packets of its block, which the session holds: from the header's sequence on.
-    Parity(ParityHeader),
-}
 
 /// Something an operator would want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,17 +87,6 @@ struct Entry<P> {
     delivering: bool,
 }
 
-/// What a session wants sent, before it is lent out.
-enum Found {
-    Confirm(Duration),
-    Nak(NeighborId),
-    Subcast(Seq),
-    Answer(Answer),
-    Parity(Seq, ParityHeader),
-    Heartbeat(Header),
-    Request(Request),
-}
-
 /// The protocol of a whole node.
 #[derive(Debug)]
 pub struct Node<P> {
@@ -170,37 +128,6 @@ impl<P> Node<P> {
             timers: Timers::new(config.max_sessions),
             events: VecDeque::with_capacity(EVENTS_MAX),
         }
-    }
-
-    /// Adds an adjacency; `None` when there are as many as the node may have.
-    pub fn add_neighbor(&mut self, now: Instant, config: NeighborConfig) -> Option<NeighborId> {
-        let free = self.neighbors.iter().position(Option::is_none);
-        let place = free.unwrap_or(self.neighbors.len());
-        if place >= self.config.max_neighbors {
-            return None;
-        }
-        if free.is_none() {
-            self.neighbors.push(None);
-        }
-        self.neighbors[place] = Some(Neighbor::new(now, config));
-        self.neighbors_due = now;
-        Some(NeighborId(u16::try_from(place).ok()?))
-    }
-
-    /// Removes an adjacency that no session's config names. What it was owed is forgotten.
-    pub fn remove_neighbor(&mut self, id: NeighborId) {
-        if let Some(neighbor) = self.neighbors.get_mut(usize::from(id.0)) {
-            *neighbor = None;
-        }
-        for entry in self.entries.iter_mut().flatten() {
-            entry.session.forget_neighbor(id);
-        }
-    }
-
-    /// An adjacency.
-    #[must_use]
-    pub fn neighbor(&self, id: NeighborId) -> Option<&Neighbor> {
-        crate::session::neighbor(&self.neighbors, id)
     }
 
     /// Adds a session and returns its place.
@@ -275,210 +202,6 @@ impl<P> Node<P> {
         }
     }
 
-    /// Numbers and keeps a packet of the source; the header is that of the data packet to send. `None`: this node is
-    /// not the session's ingress, or has ended it.
-    pub fn handle_source(
-        &mut self,
-        now: Instant,
-        index: SessionIndex,
-        timestamp: u64,
-        packet: P,
-    ) -> Option<Header> {
-        let header = self
-            .entry(index)?
-            .session
-            .handle_source(now, timestamp, packet);
-        self.touch(index);
-        header
-    }
-
-    /// Takes a packet of a tree. `Ok`: it is held, and to be sent on down the tree that its flags name, for the first
-    /// time.
-    ///
-    /// # Errors
-    /// Why the packet was dropped.
-    pub fn handle_data(
-        &mut self,
-        now: Instant,
-        header: &Header,
-        packet: P,
-    ) -> Result<SessionIndex, Reject> {
-        self.with_session(header, |session, _| {
-            session.handle_data(now, header, packet)
-        })
-    }
-
-    /// Takes a heartbeat of the tree. It is not sent on: each node announces its own lead.
-    ///
-    /// # Errors
-    /// Why it was dropped.
-    pub fn handle_heartbeat(
-        &mut self,
-        now: Instant,
-        header: &Header,
-    ) -> Result<SessionIndex, Reject> {
-        self.with_session(header, |session, _| session.handle_heartbeat(now, header))
-    }
-
-    /// Takes a repair.
-    ///
-    /// # Errors
-    /// Why the packet was dropped.
-    pub fn handle_repair(
-        &mut self,
-        now: Instant,
-        from: NeighborId,
-        header: &Header,
-        packet: P,
-    ) -> Result<SessionIndex, Reject> {
-        if let Some(neighbor) = self.neighbor_mut(from) {
-            neighbor.stats.repairs_received += 1;
-        }
-        self.with_session(header, |session, _| {
-            session.handle_repair(now, header, packet)
-        })
-    }
-
-    /// Takes a copy.
-    ///
-    /// # Errors
-    /// Why the packet was dropped.
-    pub fn handle_copy(
-        &mut self,
-        now: Instant,
-        from: NeighborId,
-        header: &Header,
-        packet: P,
-    ) -> Result<SessionIndex, Reject> {
-        if let Some(neighbor) = self.neighbor_mut(from) {
-            neighbor.stats.copies_received += 1;
-        }
-        self.with_session(header, |session, _| {
-            session.handle_copy(now, header, packet)
-        })
-    }
-
-    /// Takes a parity packet: `packet` is what follows its [`ParityHeader`]. `Ok`: it is to be sent on down the tree
-    /// that its flags name.
-    ///
-    /// # Errors
-    /// Why the packet was dropped.
-    pub fn handle_parity(
-        &mut self,
-        now: Instant,
-        header: &Header,
-        parity: ParityHeader,
-        packet: P,
-    ) -> Result<SessionIndex, Reject> {
-        self.with_session(header, |session, _| {
-            session.handle_parity(now, header, parity, packet)
-        })
-    }
-
-    /// Takes a packet that was rebuilt of what [`Node::poll_rebuild`] had named.
-    ///
-    /// # Errors
-    /// Why it was dropped.
-    pub fn handle_rebuilt(
-        &mut self,
-        now: Instant,
-        index: SessionIndex,
-        seq: Seq,
-        packet: P,
-    ) -> Result<(), Reject> {
-        let entry = self.entry(index).ok_or(Reject::SessionUnknown)?;
-        entry.session.handle_rebuilt(now, seq, packet)?;
-        self.touch(index);
-        Ok(())
-    }
-
-    /// Takes a NAK confirmation, of the tree or of the overlay.
-    ///
-    /// # Errors
-    /// Why it was dropped.
-    pub fn handle_confirm(
-        &mut self,
-        now: Instant,
-        from: NeighborId,
-        header: &Header,
-        ranges: NakRanges<'_>,
-    ) -> Result<SessionIndex, Reject> {
-        self.with_session(header, |session, neighbors| {
-            if header.flags & FLAG_HISTORY != 0 {
-                return session.handle_history(now, header, from, ranges);
-            }
-            let rto = crate::session::neighbor(neighbors, from).map(|from| from.rtt.rto());
-            session.handle_confirm(now, header, (from, rto.unwrap_or_default()), ranges)
-        })
-    }
-
-    /// Takes a NAK.
-    ///
-    /// # Errors
-    /// Why it was dropped.
-    pub fn handle_nak(
-        &mut self,
-        now: Instant,
-        from: NeighborId,
-        header: &Header,
-        ranges: NakRanges<'_>,
-    ) -> Result<SessionIndex, Reject> {
-        let neighbor = self.neighbor_mut(from).ok_or(Reject::NotAChild)?;
-        neighbor.stats.naks_received += 1;
-        let rtt = neighbor.rtt();
-        if neighbor.is_held_back().1 {
-            return Err(Reject::Ejected);
-        }
-        if !neighbor.take_nak(now) {
-            return Err(Reject::NakOverBudget);
-        }
-        self.with_session(header, |session, _| {
-            if session.epoch() != Some(header.epoch) {
-                return Err(Reject::EpochOld);
-            }
-            session.handle_nak(now, (from, rtt), ranges)
-        })
-    }
-
-    /// Takes a request: a hello with a session, for its tree, for copies, or for news of its history.
-    ///
-    /// # Errors
-    /// Why it was dropped.
-    pub fn handle_request(
-        &mut self,
-        now: Instant,
-        from: NeighborId,
-        header: &Header,
-    ) -> Result<SessionIndex, Reject> {
-        self.with_session(header, |session, neighbors| {
-            let neighbor = crate::session::neighbor(neighbors, from).ok_or(Reject::NotAChild)?;
-            if header.flags & FLAG_COPY != 0 && neighbor.is_held_back().1 {
-                return Err(Reject::Ejected);
-            }
-            session.handle_request(now + neighbor.detection(), from, header)
-        })
-    }
-
-    /// Takes a hello without a session.
-    ///
-    /// # Errors
-    /// [`Reject::HelloStale`] for a replay, [`Reject::NotAChild`] for an unknown neighbor.
-    pub fn handle_hello(
-        &mut self,
-        now: Instant,
-        from: NeighborId,
-        header: &Header,
-        hello: &Hello,
-    ) -> Result<(), Reject> {
-        let neighbor = self.neighbor_mut(from).ok_or(Reject::NotAChild)?;
-        let before = neighbor.state().0;
-        if !neighbor.handle_hello(now, header, hello) {
-            return Err(Reject::HelloStale);
-        }
-        self.neighbor_changed(now, from, before);
-        Ok(())
-    }
-
     /// Moves time on: silence, deadlines, retention.
     pub fn handle_timeout(&mut self, now: Instant) {
         if now >= self.neighbors_due {
@@ -498,101 +221,6 @@ impl<P> Node<P> {
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         self.timers.next_due().min(self.neighbors_due)
-    }
-
-    /// The next packet to send, sessions in turn; `None` when there is nothing to send now.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_, P>> {
-        if let Some((to, header, hello)) = self.poll_hello(now) {
-            let to = Destination::Neighbor(to);
-            return Some(Transmit {
-                to,
-                header,
-                body: Body::Hello(hello),
-            });
-        }
-        if let Some((index, header, parity)) = self.again.take() {
-            return Some(Transmit {
-                to: Destination::Tree(index, Tree::Second),
-                header,
-                body: parity.map_or(Body::Empty, Body::Parity),
-            });
-        }
-        let (index, found) = self.find_transmit(now)?;
-        self.repeat_on_second_tree(index, &found);
-        self.transmit_of(index, found)
-    }
-
-    /// What announces something to all goes down both trees.
-    fn repeat_on_second_tree(&mut self, index: SessionIndex, found: &Found) {
-        let Some(session) = self.session(index) else {
-            return;
-        };
-        if session.downstream(Tree::Second).next().is_none() {
-            return;
-        }
-        let (header, parity) = match *found {
-            Found::Heartbeat(header) => (header, None),
-            Found::Parity(first, parity) => (session.header(Kind::Parity, first), Some(parity)),
-            _ => return,
-        };
-        let flags = header.flags | FLAG_SECOND;
-        self.again = Some((index, Header { flags, ..header }, parity));
-    }
-
-    /// What a session wants sent, as a packet.
-    fn transmit_of(&self, index: SessionIndex, found: Found) -> Option<Transmit<'_, P>> {
-        let epoch = self.config.epoch;
-        let session = self.session(index)?;
-        let header = |kind, sequence| session.header(kind, sequence);
-        let tree = Destination::Tree(index, Tree::First);
-        let (to, header, body) = match found {
-            Found::Confirm(hold) => {
-                let timestamp = u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX);
-                let header = Header {
-                    timestamp,
-                    ..header(Kind::NakConfirm, Seq(0))
-                };
-                (tree, header, Body::Ranges(session.ranges()))
-            }
-            Found::Nak(to) => {
-                let body = Body::Ranges(session.ranges());
-                (Destination::Neighbor(to), header(Kind::Nak, Seq(0)), body)
-            }
-            Found::Subcast(seq) => {
-                let body = Body::Packet(session.packet(seq)?);
-                (tree, header(Kind::Repair, seq), body)
-            }
-            Found::Answer(Answer::Repair(to, seq)) => {
-                let body = Body::Packet(session.packet(seq)?);
-                (Destination::Neighbor(to), header(Kind::Repair, seq), body)
-            }
-            Found::Answer(Answer::Copy(to, seq)) => {
-                let body = Body::Packet(session.packet(seq)?);
-                (Destination::Neighbor(to), header(Kind::Copy, seq), body)
-            }
-            Found::Answer(Answer::History(to)) => {
-                let header = Header {
-                    flags: FLAG_HISTORY,
-                    ..header(Kind::NakConfirm, Seq(0))
-                };
-                let body = Body::Ranges(session.ranges());
-                (Destination::Neighbor(to), header, body)
-            }
-            Found::Parity(first, parity) => {
-                (tree, header(Kind::Parity, first), Body::Parity(parity))
-            }
-            Found::Heartbeat(header) => (tree, header, Body::Empty),
-            Found::Request(request) => {
-                let header = Header {
-                    flags: request.flags,
-                    epoch,
-                    timestamp: request.timestamp,
-                    ..header(Kind::Hello, request.sequence)
-                };
-                (Destination::Neighbor(request.to), header, Body::Empty)
-            }
-        };
-        Some(Transmit { to, header, body })
     }
 
     /// Sends a client of a session what is here of the last `span`, before it is served with the others: see
@@ -683,10 +311,6 @@ impl<P> Node<P> {
         self.entries.get_mut(index.0)?.as_mut()
     }
 
-    fn neighbor_mut(&mut self, id: NeighborId) -> Option<&mut Neighbor> {
-        self.neighbors.get_mut(usize::from(id.0))?.as_mut()
-    }
-
     fn with_session(
         &mut self,
         header: &Header,
@@ -757,103 +381,6 @@ impl<P> Node<P> {
         }
     }
 
-    fn find_transmit(&mut self, now: Instant) -> Option<(SessionIndex, Found)> {
-        while let Some(index) = self.sending.pop_front() {
-            let Some(entry) = self.entries[index.0].as_mut() else {
-                continue;
-            };
-            let found = find_in(&mut entry.session, now, &mut self.neighbors, &self.config);
-            if let Some(found) = found {
-                self.sending.push_back(index);
-                return Some((index, found));
-            }
-            entry.sending = false;
-            self.arm(now, index);
-        }
-        None
-    }
-
-    fn poll_hello(&mut self, now: Instant) -> Option<(NeighborId, Header, Hello)> {
-        if !self.hellos_due {
-            return None;
-        }
-        let epoch = self.config.epoch;
-        for (place, neighbor) in self.neighbors.iter_mut().enumerate() {
-            let polled = neighbor
-                .as_mut()
-                .and_then(|neighbor| neighbor.poll_hello(now, epoch));
-            if let Some((header, hello)) = polled {
-                return Some((NeighborId(place as u16), header, hello));
-            }
-        }
-        self.hellos_due = false;
-        let dues = self.neighbors.iter().flatten().map(Neighbor::poll_timeout);
-        self.neighbors_due = dues.min().unwrap_or(now + self.config.hello_interval);
-        None
-    }
-
-    fn neighbor_timeouts(&mut self, now: Instant) {
-        for place in 0..self.neighbors.len() {
-            let Some(neighbor) = self.neighbors[place].as_mut() else {
-                continue;
-            };
-            let (before, reason, _) = neighbor.state();
-            neighbor.handle_timeout(now);
-            let changed = neighbor.state().1 != reason;
-            let id = NeighborId(place as u16);
-            if changed && before == HelloState::Down {
-                self.choose_parents(now, id);
-            }
-            self.neighbor_changed(now, id, before);
-            self.judge_neighbor(now, id);
-        }
-    }
-
-    fn judge_neighbor(&mut self, now: Instant, id: NeighborId) {
-        let conduct = self
-            .neighbor_mut(id)
-            .and_then(|neighbor| neighbor.judge(now));
-        let event = match conduct {
-            None => return,
-            Some(Conduct::Throttled) => Event::Throttled(id, true),
-            Some(Conduct::WithinRate) => Event::Throttled(id, false),
-            Some(Conduct::Ejected) => Event::Ejected(id, true),
-            Some(Conduct::Readmitted) => Event::Ejected(id, false),
-        };
-        self.push_event(event);
-    }
-
-    fn neighbor_changed(&mut self, now: Instant, id: NeighborId, before: HelloState) {
-        let Some(neighbor) = self.neighbor(id) else {
-            return;
-        };
-        let (state, reason, _) = neighbor.state();
-        if state == before {
-            return;
-        }
-        self.push_event(Event::Neighbor(id, state, reason));
-        self.choose_parents(now, id);
-    }
-
-    fn choose_parents(&mut self, now: Instant, changed: NeighborId) {
-        for place in 0..self.entries.len() {
-            let Some(entry) = self.entries[place].as_ref() else {
-                continue;
-            };
-            if entry.session.config().upstream.contains(&changed) {
-                self.choose_parent(now, SessionIndex(place));
-                self.touch(SessionIndex(place));
-            }
-        }
-    }
-
-    fn choose_parent(&mut self, now: Instant, index: SessionIndex) {
-        if let Some(entry) = self.entries[index.0].as_mut() {
-            let hold_down = self.config.hold_down;
-            entry.session.choose_parent(now, &self.neighbors, hold_down);
-        }
-    }
-
     fn push_event(&mut self, event: Event) {
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
@@ -862,59 +389,5 @@ impl<P> Node<P> {
     }
 }
 
-/// What the session wants sent: requests first, since they open what is closed, and what keeps others from making them;
-/// then answers.
-fn find_in<P>(
-    session: &mut Session<P>,
-    now: Instant,
-    neighbors: &mut [Option<Neighbor>],
-    config: &NodeConfig,
-) -> Option<Found> {
-    if let Some((to, _)) = session.poll_nak(now, neighbors) {
-        if let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() {
-            neighbor.stats.naks_sent += 1;
-        }
-        return Some(Found::Nak(to));
-    }
-    if let Some(hold) = session.poll_confirm(now) {
-        return Some(Found::Confirm(hold));
-    }
-    if let Some(seq) = session.poll_subcast(now, neighbors) {
-        return Some(Found::Subcast(seq));
-    }
-    if let Some(answer) = session.poll_answer(now, neighbors) {
-        count_answer(answer, neighbors);
-        return Some(Found::Answer(answer));
-    }
-    if let Some((first, parity)) = session.poll_parity(now) {
-        return Some(Found::Parity(first, parity));
-    }
-    if let Some(header) = session.poll_heartbeat(now) {
-        return Some(Found::Heartbeat(header));
-    }
-    if session.parent_may_return(now) {
-        session.choose_parent(now, neighbors, config.hold_down);
-    }
-    session
-        .poll_request(now, neighbors, config.hello_interval)
-        .map(Found::Request)
-}
-
-fn count_answer(answer: Answer, neighbors: &mut [Option<Neighbor>]) {
-    let (Answer::Repair(to, _) | Answer::Copy(to, _) | Answer::History(to)) = answer;
-    let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() else {
-        return;
-    };
-    match answer {
-        Answer::Repair(..) => neighbor.stats.repairs_sent += 1,
-        Answer::Copy(..) => neighbor.stats.copies_sent += 1,
-        Answer::History(_) => {}
-    }
-}
-
-#[cfg(test)]
-mod fuzz;
-#[cfg(test)]
-mod netsim;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;

@@ -3,15 +3,31 @@
 //! What a session does follows from its place in the tree. Without upstream neighbors it is the ingress: it numbers
 //! packets and announces its lead. With some it receives: it finds gaps and asks. Every node answers its children
 //! from what it holds, and a last hop delivers.
+//!
+//! ```text
+//! the stream    idle ─▶ joining (where it catches up) ─▶ following ─▶ ended
+//!               following, ended ─ new epoch ─▶ following; ─ idle time-out ─▶ idle
+//! a sequence    absent ─ passed over ─▶ missing ─ tree, repair, copy or parity ─▶ held ─ retention ─▶ gone
+//!               missing ─ deadline ─▶ lost
+//! its request   fresh ─ reorder delay ─▶ asked for ─ time-out ─▶ asked for again …
+//!               parked (where there is parity) ─ its block is over ─▶ fresh
+//!               any ─ NAK confirmation ─▶ promised ─ its time is over ─▶ asked for
+//! ```
+//! What each event does in each state, in full: the snapshot of `session/matrix.rs` in `session/snapshots`.
 
 mod answer;
 mod ask;
 mod catch_up;
+mod config;
+mod confirm;
 mod copying;
 mod deliver;
 mod ingress;
+mod nak;
+mod parent;
 mod parity;
 mod receive;
+mod stats;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,7 +36,7 @@ use core::time::Duration;
 use crate::rtt::Rtt;
 use crate::window::{Slot, Window};
 use crate::wire::{Header, Kind};
-use crate::{Epoch, Instant, LatencyHistogram, NeighborId, Seq, SeqRange, SessionId};
+use crate::{Epoch, Instant, NeighborId, Seq, SeqRange};
 use answer::Answers;
 use ask::Asks;
 use catch_up::{CatchUps, History};
@@ -32,9 +48,11 @@ use parity::{Parities, ParityMaker};
 pub(crate) use answer::Answer;
 pub use answer::CHILDREN_MAX;
 pub use catch_up::CatchUp;
+pub use config::{Fec, Mode, Order, SessionConfig, Tree};
 pub(crate) use copying::Request;
 pub use receive::Reject;
 pub(crate) use receive::neighbor;
+pub use stats::SessionStats;
 
 /// Most ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
 pub const NAK_RANGES_MAX: usize = 96;
@@ -42,184 +60,6 @@ pub const NAK_RANGES_MAX: usize = 96;
 const EVICT_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets given up per look, so that a full window can't hold up the loop.
 const EVICT_BUDGET: usize = 512;
-
-/// How a session is run on this node.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// The session.
-    pub id: SessionId,
-    /// The parent, then its backups in order of preference; empty at the ingress.
-    pub upstream: Vec<NeighborId>,
-    /// Children that always get the tree.
-    pub downstream: Vec<NeighborId>,
-    /// Whether packets are delivered here, and how; `None` where there are no clients.
-    pub delivery: Option<Order>,
-    /// How long a gap may stay open.
-    pub deadline: Duration,
-    /// How long packets are kept to answer NAKs.
-    pub retention: Duration,
-    /// How long a gap waits for a late packet before it is asked for.
-    pub reorder_delay: Duration,
-    /// Packets per second that window and pace are sized for; at least 1.
-    pub max_rate_pps: u32,
-    /// The neighbors that the second tree comes from, the first that is up; empty where there is none.
-    pub second_upstream: Vec<NeighborId>,
-    /// Children that get the second tree.
-    pub second_downstream: Vec<NeighborId>,
-    /// What fills gaps before anybody asks.
-    pub mode: Mode,
-    /// Parity packets down the tree; at all nodes of the session alike.
-    pub fec: Option<Fec>,
-    /// Children that must have asked for a packet before it goes down the tree once more; 0 for half of them.
-    pub subcast_threshold: u8,
-    /// How much history a node that joins fetches and delivers.
-    pub catch_up: Duration,
-    /// Silence of the ingress after which all state of its stream goes.
-    pub idle_timeout: Duration,
-}
-
-impl Default for SessionConfig {
-    /// A session 0 without neighbors; every time as ARCHITECTURE.md explains it.
-    fn default() -> SessionConfig {
-        SessionConfig {
-            id: SessionId(0),
-            upstream: Vec::new(),
-            downstream: Vec::new(),
-            delivery: None,
-            deadline: Duration::from_secs(1),
-            retention: Duration::from_secs(2),
-            reorder_delay: Duration::from_micros(100),
-            max_rate_pps: 25_000,
-            second_upstream: Vec::new(),
-            second_downstream: Vec::new(),
-            mode: Mode::Pull,
-            fec: None,
-            subcast_threshold: 0,
-            catch_up: Duration::ZERO,
-            idle_timeout: Duration::from_secs(600),
-        }
-    }
-}
-
-/// What fills gaps before anybody asks. Asking (pull) is behind all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing: a gap is asked for.
-    #[default]
-    Pull,
-    /// Each packet comes once more over the overlay, from a backup where there is one.
-    Copy,
-    /// `Pull` while the tree loses little, `Copy` while it loses more.
-    Auto,
-}
-
-/// Forward error correction: `parity` packets after every `block` packets, any of which replace as many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fec {
-    /// Packets of a block, 1 to 128.
-    pub block: u8,
-    /// Parity packets of a block, 1 to 32.
-    pub parity: u8,
-}
-
-/// One of the trees that a session is sent on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Tree {
-    /// The one that every session has.
-    #[default]
-    First,
-    /// The one on other links, if there is one.
-    Second,
-}
-
-/// Whether delivery waits for gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Hold what follows a gap until it is filled or given up.
-    Ordered,
-    /// Deliver each packet as it comes.
-    Immediate,
-}
-
-impl SessionConfig {
-    /// Most packets that the session holds: what `max_rate_pps` brings in the longer of retention and deadline.
-    #[must_use]
-    pub fn held_max(&self) -> usize {
-        let span = self.retention.max(self.deadline).as_nanos();
-        let packets = (span * u128::from(self.max_rate_pps)).div_ceil(1_000_000_000);
-        usize::try_from(packets)
-            .unwrap_or(usize::MAX)
-            .clamp(64, 1 << 24)
-    }
-}
-
-/// Counters of a session. At a receiver, over all epochs and at each moment,
-/// `sent = tree + repaired + unrecovered + in_flight`.
-#[derive(Clone, Debug, Default)]
-pub struct SessionStats {
-    /// Packets the ingress has sent since this node joined, as far as is known here.
-    pub sent: u64,
-    /// Packets that came by the tree.
-    pub tree: u64,
-    /// Packets that came otherwise first: as repairs or copies, or rebuilt from parity.
-    pub repaired: u64,
-    /// Those of `repaired` that came as copies.
-    pub copied: u64,
-    /// Those of `repaired` that were rebuilt from parity.
-    pub rebuilt: u64,
-    /// Those of `tree` that the second tree brought first.
-    pub second_tree: u64,
-    /// Packets given up.
-    pub unrecovered: u64,
-    /// Packets missing but not given up.
-    pub in_flight: u64,
-    /// Packets that came again.
-    pub duplicates: u64,
-    /// Repairs from before this node joined, fetched for a child.
-    pub backfilled: u64,
-    /// Packets delivered.
-    pub delivered: u64,
-    /// Packets held that went before they could be delivered.
-    pub undelivered: u64,
-    /// Packets that went from retention before their time, for lack of room.
-    pub evicted_early: u64,
-    /// Jumps beyond the window that were followed.
-    pub resyncs: u64,
-    /// NAK packets sent.
-    pub naks_sent: u64,
-    /// NAK packets received.
-    pub naks_received: u64,
-    /// Sequences asked for by a child that are not here and can't be had.
-    pub naks_unanswerable: u64,
-    /// Sequences asked for by a child beyond what its queue holds; it will ask again.
-    pub naks_over_budget: u64,
-    /// Repairs sent.
-    pub repairs_sent: u64,
-    /// Repairs received, taken or not.
-    pub repairs_received: u64,
-    /// Repairs sent down the tree, for several children at once.
-    pub subcasts_sent: u64,
-    /// NAK confirmations sent.
-    pub confirms_sent: u64,
-    /// NAK confirmations received.
-    pub confirms_received: u64,
-    /// Sequences asked for by a child while the answer was on its way.
-    pub naks_suppressed: u64,
-    /// Copies sent.
-    pub copies_sent: u64,
-    /// Copies received, taken or not.
-    pub copies_received: u64,
-    /// Parity packets received, used or not.
-    pub parity_received: u64,
-    /// Packets sent to clients that catch up.
-    pub caught_up: u64,
-    /// Packets of the asked history that were gone when a client's turn came.
-    pub catch_up_missed: u64,
-    /// Changes between pull and copy of mode `auto`.
-    pub mode_changes: u64,
-    /// Time from the discovery of a gap to its repair.
-    pub repair_latency: LatencyHistogram,
-}
 
 /// One session on one node.
 #[derive(Debug)]
@@ -313,7 +153,7 @@ impl<P> Session<P> {
             last_repair: (Instant(0), Seq(0)),
             parent: 0,
             upstream_rto: Duration::ZERO,
-            outstanding_max: receive::OUTSTANDING_MIN,
+            outstanding_max: parent::OUTSTANDING_MIN,
             requests: 0,
             request_at: now,
             lag: Rtt::default(),
@@ -652,10 +492,17 @@ impl<P> Session<P> {
 }
 
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod tests;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<P> Session<P> {
+    /// The sequence at which this node joined the epoch.
+    pub(crate) fn first(&self) -> Seq {
+        self.first
+    }
+
     /// What must hold at any moment.
     pub(crate) fn check(&self) {
         let mut lowest = None;

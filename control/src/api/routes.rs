@@ -129,13 +129,14 @@ async fn add_session(
     State(node): Shared,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let id = node.add_session(&read_json(&body)?)?;
+    let body = read_json(&body)?;
+    let id = Node::change(&node, move |node| node.add_session(&body)).await?;
     Ok((StatusCode::CREATED, Json(json!({ "session": id.0 }))))
 }
 
 async fn remove_session(State(node): Shared, Path(id): Path<String>) -> Answer {
     let id = session_id(&id)?;
-    node.remove_session(id)?;
+    Node::change(&node, move |node| node.remove_session(id)).await?;
     Ok(Json(json!({ "session": id.0 })))
 }
 
@@ -145,29 +146,33 @@ async fn add_client(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let id = session_id(&id)?;
-    let name = node.add_client(id, &read_json(&body)?)?;
+    let body = read_json(&body)?;
+    let name = Node::change(&node, move |node| node.add_client(id, &body)).await?;
     let answer = json!({ "session": id.0, "client": name });
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
 async fn remove_client(State(node): Shared, Path((id, name)): Path<(String, String)>) -> Answer {
     let id = session_id(&id)?;
-    node.remove_client(id, &name)?;
-    Ok(Json(json!({ "session": id.0, "client": name })))
+    let answer = json!({ "session": id.0, "client": name });
+    Node::change(&node, move |node| node.remove_client(id, &name)).await?;
+    Ok(Json(answer))
 }
 
 async fn set_impairment(State(node): Shared, Path(port): Path<String>, body: Bytes) -> Answer {
-    node.set_impairment(&port, Some(&read_json(&body)?))?;
-    Ok(Json(json!({ "port": port })))
+    let (body, answer) = (read_json(&body)?, json!({ "port": port }));
+    Node::change(&node, move |node| node.set_impairment(&port, Some(&body))).await?;
+    Ok(Json(answer))
 }
 
 async fn clear_impairment(State(node): Shared, Path(port): Path<String>) -> Answer {
-    node.set_impairment(&port, None)?;
-    Ok(Json(json!({ "port": port })))
+    let answer = json!({ "port": port });
+    Node::change(&node, move |node| node.set_impairment(&port, None)).await?;
+    Ok(Json(answer))
 }
 
 async fn reload(State(node): Shared) -> Answer {
-    node.reload().map(Json)
+    Node::change(&node, Node::reload).await.map(Json)
 }
 
 fn session_snapshot(node: &Node, id: &str) -> Result<dataplane::SessionSnapshot, ApiError> {

@@ -62,7 +62,7 @@ impl Config {
         }
         let mut changes = Changes::default();
         compare_sessions(&self.node.sessions, &new.node.sessions, &mut changes);
-        compare_neighbors(&self.node.neighbors, &new.node.neighbors, &mut changes);
+        compare_neighbors(self, new, &mut changes);
         let ports = self.node.ports.iter().zip(&new.node.ports);
         changes.impairments = ports
             .filter(|(old, new)| old.impairment != new.impairment)
@@ -79,6 +79,7 @@ fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
         ("node.cpu", old.cpu == new.cpu),
         ("node.hello", old.hello_interval == new.hello_interval),
         ("node.detect_mult", old.detect_mult == new.detect_mult),
+        ("node.hold_down", old.hold_down == new.hold_down),
         ("node.max_sessions", old.max_sessions == new.max_sessions),
         ("node.tree_port", old.tree_port == new.tree_port),
         ("node.overlay_port", old.overlay_port == new.overlay_port),
@@ -139,8 +140,8 @@ fn compare_sessions(old: &[SessionConfig], new: &[SessionConfig], changes: &mut 
     }
 }
 
-/// Whether `new` is `old` with other settings. Another tree, another flow, another role, or a window that must grow or
-/// is paced otherwise make it another session, which starts afresh.
+/// Whether `new` is `old` with other settings. Another tree, a second tree or parity that comes, goes or changes, another
+/// flow, another role, or a window that must grow or is paced otherwise make it another session, which starts afresh.
 fn continues(old: &SessionConfig, new: &SessionConfig) -> bool {
     let fixed = |of: &SessionConfig| {
         let is_ingress = of.upstream.is_empty();
@@ -150,22 +151,39 @@ fn continues(old: &SessionConfig, new: &SessionConfig) -> bool {
             of.ttl,
             of.flow,
             of.max_rate_pps,
+            of.fec,
             is_ingress,
         )
     };
-    fixed(old) == fixed(new) && dataplane::held_max(new) <= dataplane::held_max(old)
+    let second = |of: &SessionConfig| (of.second_upstream.clone(), of.second_downstream.clone());
+    fixed(old) == fixed(new)
+        && second(old) == second(new)
+        && dataplane::held_max(new) <= dataplane::held_max(old)
 }
 
-fn compare_neighbors(old: &[NeighborConfig], new: &[NeighborConfig], changes: &mut Changes) {
-    let gone = old
+fn compare_neighbors(old: &Config, new: &Config, changes: &mut Changes) {
+    let (before, after) = (&old.node.neighbors, &new.node.neighbors);
+    let gone = before
         .iter()
-        .filter(|old| !new.iter().any(|new| new.name == old.name));
+        .filter(|old| !after.iter().any(|new| new.name == old.name));
     changes.neighbors_removed = gone.map(|neighbor| neighbor.name.clone()).collect();
-    for neighbor in new {
-        match old.iter().find(|old| old.name == neighbor.name) {
-            None => changes.neighbors_added.push(neighbor.clone()),
-            Some(old) if old != neighbor => changes.neighbors_updated.push(neighbor.clone()),
-            Some(_) => {}
+    for neighbor in after {
+        let Some(known) = before.iter().find(|known| known.name == neighbor.name) else {
+            changes.neighbors_added.push(neighbor.clone());
+            continue;
+        };
+        // A rate that follows the sessions is nothing that the file changed.
+        let sized = |of: &Config| of.sized.contains(&neighbor.name);
+        let rate = match sized(old) && sized(new) {
+            true => neighbor.repair_rate_pps,
+            false => known.repair_rate_pps,
+        };
+        let known = NeighborConfig {
+            repair_rate_pps: rate,
+            ..known.clone()
+        };
+        if known != *neighbor {
+            changes.neighbors_updated.push(neighbor.clone());
         }
     }
 }

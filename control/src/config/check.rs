@@ -14,6 +14,7 @@ mod network;
 mod session;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub(super) use network::hardware;
 
@@ -23,6 +24,7 @@ pub(super) fn check(node: &NodeConfig, findings: &mut Findings) {
     network::check_ports(node, findings);
     network::check_neighbors(node, findings);
     session::check_sessions(node, findings);
+    tree::check_copies(node, findings);
     memory::check_pool(node, findings);
 }
 

@@ -8,36 +8,40 @@ use dataplane::{
     BurstLoss, ClientConfig, Delivery, Device, EalConfig, Flow, Idle, Impairment, NeighborConfig,
     NodeConfig, PortConfig, SessionConfig,
 };
-use overlay::SessionId;
+use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX};
+use overlay::{Fec, Mode, SessionId};
 
 use super::table::Table;
-use super::{ApiConfig, device, field};
+use super::{ApiConfig, device, field, repair_rate};
 
 /// Hellos every 10 ms find a dead parent within 30 ms, for 100 small packets per second and neighbor.
 const HELLO: Duration = Duration::from_millis(10);
 /// RFC 5880's usual multiplier.
 const DETECT_MULT: u8 = 3;
+/// Far longer than a daemon takes to stumble again after its start, far shorter than an operator's patience.
+const HOLD_DOWN: Duration = Duration::from_secs(1);
 const MAX_SESSIONS: usize = 1024;
 const TREE_PORT: u16 = 7451;
 const OVERLAY_PORT: u16 = 7452;
 const SPARE_PACKETS: usize = 16_384;
 const MTU: u16 = 1500;
-/// Twice the default rate of a session: a burst of losses is repaired while the stream goes on.
-const REPAIR_RATE_PPS: u32 = 50_000;
 const TTL: u8 = 16;
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Twice the deadline: a neighbor asked at the last moment still has the packet.
 const RETENTION: Duration = Duration::from_secs(2);
 const REORDER_DELAY: Duration = Duration::from_micros(100);
 const MAX_RATE_PPS: u32 = 25_000;
+/// An encoder is restarted within minutes; a stream that pauses for longer begins as a new one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Stands where an address could not be read.
 const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// More than a 100 Gbit/s port carries of the smallest packets would be a slip of the unit.
-const RATE_LIMIT_PPS: u32 = 150_000_000;
+pub(super) const RATE_LIMIT_PPS: u32 = 150_000_000;
 
 /// The whole file.
 pub(super) fn node_file(table: &mut Table<'_>) -> (NodeConfig, ApiConfig) {
@@ -60,7 +64,11 @@ fn node(table: &mut Table<'_>) -> NodeConfig {
         idle: table.or("idle", Idle::Spin, idle),
         cpu: table.optional("cpu", field::integer(0..=1023)),
         hello_interval: table.or("hello", HELLO, field::duration(MILLISECOND..=MINUTE)),
-        hold_down: Duration::from_secs(1),
+        hold_down: table.or(
+            "hold_down",
+            HOLD_DOWN,
+            field::duration(Duration::ZERO..=10 * MINUTE),
+        ),
         detect_mult: table.or("detect_mult", DETECT_MULT, field::integer(1..=255)),
         max_sessions: table.or("max_sessions", MAX_SESSIONS, field::integer(1..=65_536)),
         tree_port: table.or("tree_port", TREE_PORT, field::integer(1..=65_535)),
@@ -167,7 +175,7 @@ fn neighbor(table: &mut Table<'_>) -> NeighborConfig {
         port: table
             .required("port", "\"up\"", field::name)
             .unwrap_or_default(),
-        repair_rate_pps: table.or("repair_rate", REPAIR_RATE_PPS, rates),
+        repair_rate_pps: table.or("repair_rate", repair_rate::UNSET_PPS, rates),
     }
 }
 
@@ -175,7 +183,7 @@ fn neighbor(table: &mut Table<'_>) -> NeighborConfig {
 pub(super) fn session(table: &mut Table<'_>) -> SessionConfig {
     let id = table.required("id", "1", field::integer(1..=u32::MAX));
     let times = || field::duration(MILLISECOND..=10 * MINUTE);
-    let reorder_delays = field::duration(Duration::ZERO..=Duration::from_secs(1));
+    let reorder_delays = field::duration(Duration::ZERO..=SECOND);
     SessionConfig {
         id: SessionId(id.unwrap_or_default()),
         name: table
@@ -190,6 +198,8 @@ pub(super) fn session(table: &mut Table<'_>) -> SessionConfig {
         ttl: table.or("ttl", TTL, field::integer(1..=255)),
         upstream: table.list("upstream", field::name),
         downstream: table.list("downstream", field::name),
+        second_upstream: table.list("second_upstream", field::name),
+        second_downstream: table.list("second_downstream", field::name),
         flow: table.nested("match", flow),
         delivery: table.or("delivery", Delivery::Ordered, field::choice(&DELIVERIES)),
         deadline: table.or("deadline", DEADLINE, times()),
@@ -200,15 +210,41 @@ pub(super) fn session(table: &mut Table<'_>) -> SessionConfig {
             MAX_RATE_PPS,
             field::packet_rate(1..=RATE_LIMIT_PPS),
         ),
-        second_upstream: Vec::new(),
-        second_downstream: Vec::new(),
-        mode: overlay::Mode::Pull,
-        fec: None,
-        subcast_threshold: 0,
-        catch_up: Duration::ZERO,
-        idle_timeout: 10 * MINUTE,
+        mode: table.or("overlay", Mode::Pull, field::choice(&MODES)),
+        fec: table.nested("fec", fec),
+        subcast_threshold: table.or("subcast_threshold", 0, field::integer(0..=64)),
+        catch_up: catch_up(table),
+        idle_timeout: table.or(
+            "idle_timeout",
+            IDLE_TIMEOUT,
+            field::duration(IDLE_TIMEOUT_MIN..=24 * 60 * MINUTE),
+        ),
         clients: table.each("client", |table, _| client(table)),
     }
+}
+
+/// Four of the longest heartbeats: a source that pauses is not gone.
+const IDLE_TIMEOUT_MIN: Duration = SECOND;
+
+static MODES: [(&str, Mode); 3] = [
+    ("pull", Mode::Pull),
+    ("copy", Mode::Copy),
+    ("auto", Mode::Auto),
+];
+
+fn fec(table: &mut Table<'_>) -> Fec {
+    let blocks = field::integer(1..=FEC_BLOCK_MAX);
+    let parities = field::integer(1..=FEC_PARITY_MAX);
+    Fec {
+        block: table.required("block", "32", blocks).unwrap_or(1),
+        parity: table.required("parity", "2", parities).unwrap_or(1),
+    }
+}
+
+/// How much history: none unless it is asked for.
+fn catch_up(table: &mut Table<'_>) -> Duration {
+    let spans = field::duration(Duration::ZERO..=10 * MINUTE);
+    table.or("catch_up", Duration::ZERO, spans)
 }
 
 static DELIVERIES: [(&str, Delivery); 2] = [
@@ -238,6 +274,6 @@ pub(super) fn client(table: &mut Table<'_>) -> ClientConfig {
             .unwrap_or_default(),
         address: *address.ip(),
         port: address.port(),
-        catch_up: Duration::ZERO,
+        catch_up: catch_up(table),
     }
 }

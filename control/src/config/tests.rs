@@ -14,6 +14,7 @@ idle = "nap"
 cpu = 1
 hello = "20ms"
 detect_mult = 4
+hold_down = "2s"
 max_sessions = 100
 tree_port = 7461
 overlay_port = 7462
@@ -46,6 +47,10 @@ repair_rate = "10kpps"
 name = "lh1"
 address = "10.0.2.2"
 port = "down"
+[[neighbor]]
+name = "core2"
+address = "10.0.2.3"
+port = "down"
 [[session]]
 id = 1
 name = "tv1"
@@ -59,9 +64,17 @@ deadline = "1500ms"
 retention = "3s"
 reorder_delay = "50us"
 max_rate = "20kpps"
+overlay = "auto"
+fec = { block = 16, parity = 3 }
+subcast_threshold = 8
+second_upstream = ["core2"]
+second_downstream = ["lh1"]
+catch_up = "1s"
+idle_timeout = "5min"
 [[session.client]]
 name = "c1"
 address = "10.9.1.2:5004"
+catch_up = "500ms"
 [[session]]
 id = 2
 name = "tv2"
@@ -165,6 +178,37 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((node.tree_port, node.overlay_port), (7451, 7452));
     assert!(node.eal.hugepages);
     assert_eq!(node.ports[0].mtu, 1500);
+    assert_eq!(node.hold_down, Duration::from_secs(1));
+}
+
+#[test]
+fn a_repair_rate_that_is_left_out_is_sized_from_the_sessions() {
+    let rates = |text: &str| -> Vec<u32> {
+        let neighbors = parse("x", text).unwrap().node.neighbors;
+        neighbors.iter().map(|at| at.repair_rate_pps).collect()
+    };
+    // `ing` has a rate of its own; the sessions bring 20 kpps and, by default, 25 kpps.
+    assert_eq!(rates(FULL), [10_000, 90_000, 90_000]);
+    let slow = FULL.replace("max_rate = \"20kpps\"", "max_rate = \"1pps\"");
+    assert_eq!(rates(&slow), [10_000, 50_002, 50_002]);
+    let (without, _) = FULL.split_once("[[session]]").unwrap();
+    assert_eq!(rates(without), [10_000, 50_000, 50_000]);
+
+    // What is added later does not change a neighbor that is there, but counts for the next check.
+    let config = parse("x", FULL).unwrap();
+    let session = json!({
+        "id": 3, "name": "tv3", "group": "239.1.0.3", "source": "10.0.1.1", "upstream": ["ing"],
+        "downstream": ["lh1"], "max_rate": "30kpps", "overlay": "copy",
+    });
+    let more = config.with_session(&session).unwrap();
+    assert_eq!(more.node.neighbors[1].repair_rate_pps, 150_000);
+    let client = json!({"name": "c2", "address": "10.0.2.8:5004", "catch_up": "1s"});
+    let more = config.with_client(SessionId(1), &client).unwrap();
+    assert_eq!(more.node.neighbors, config.node.neighbors);
+    assert_eq!(
+        more.node.sessions[0].clients[1].catch_up,
+        Duration::from_secs(1)
+    );
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The command line of `treecast lab`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::plan::PortKind;
-use super::topology::{Delivery, Impair, Topology, legal_name};
-use crate::config::quantity::{self, QuantityError, Rate};
+use super::topology::{Impair, Topology, legal_name};
+use crate::config::quantity::{self, Rate};
+
+mod overrides;
+
+use overrides::checked_share;
+pub(crate) use overrides::{Overrides, Traffic, checked_duration};
 
 /// Run whole topologies on this machine: a namespace and a real node for each router, hosts for sources and clients.
 ///
@@ -23,6 +27,11 @@ pub(super) enum Command {
     /// Exit status 0 only if every balance holds and every client received every packet once, undamaged and, unless
     /// delivery is immediate, in order.
     Run(RunArgs),
+    /// Run topologies once for each way of filling gaps, and compare them in one table.
+    ///
+    /// The columns are pull, copy, auto, fec (32+2) and, where a topology has room for them, two trees. Exit status 0 only
+    /// if every run passes.
+    Modes(ModesArgs),
     /// Build a lab in the background and leave it up.
     Up(UpArgs),
     /// Run a command on a host or router of a lab.
@@ -49,40 +58,45 @@ pub(super) struct TopologyArgs {
     /// Name of the lab [default: the file's].
     #[arg(long, value_parser = legal_name)]
     pub(super) name: Option<String>,
-    /// Loss on every link between routers (`2%`), or on one (`core:lh1=50%`); may be given several times.
-    #[arg(long, value_name = "[A:B=]SHARE")]
-    loss: Vec<LossArg>,
     /// Seed of everything random.
     #[arg(long)]
     seed: Option<u64>,
     /// DPDK driver behind the routers' ports.
     #[arg(long, value_enum, default_value = "af_packet")]
     pub(super) port_kind: PortKind,
-    /// Deadline of every session.
-    #[arg(long, value_parser = checked_duration)]
-    deadline: Option<String>,
-    /// Retention of every session.
-    #[arg(long, value_parser = checked_duration)]
-    retention: Option<String>,
-    /// Delivery of every session.
-    #[arg(long, value_enum)]
-    delivery: Option<Delivery>,
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) topology: TopologyArgs,
-    /// How long the sources send.
-    #[arg(long, value_parser = checked_duration)]
-    duration: Option<String>,
-    /// How fast each session's source sends: `5kpps`, `8Mbps`.
-    #[arg(long, value_parser = quantity::rate)]
-    rate: Option<Rate>,
-    /// Bytes of each payload.
-    #[arg(long)]
-    size: Option<usize>,
+    #[command(flatten)]
+    traffic: Traffic,
     /// Report as one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModesArgs {
+    /// The topology files.
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Loss on every link between routers; several for several runs.
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', default_values = ["5%", "20%"], value_parser = checked_share)]
+    pub(super) loss: Vec<String>,
+    /// How long the sources of each run send.
+    #[arg(long, default_value = "5s", value_parser = checked_duration)]
+    pub(super) duration: String,
+    /// How fast each session's source sends [default: the file's].
+    #[arg(long, value_parser = quantity::rate)]
+    pub(super) rate: Option<Rate>,
+    /// DPDK driver behind the routers' ports.
+    #[arg(long, value_enum, default_value = "af_packet")]
+    pub(super) port_kind: PortKind,
+    /// The table as one JSON document.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -186,68 +200,12 @@ impl ImpairArgs {
     }
 }
 
-/// A loss for one link or for all.
-#[derive(Clone, Debug, PartialEq)]
-struct LossArg {
-    link: Option<[String; 2]>,
-    loss: String,
-}
-
-impl std::str::FromStr for LossArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<LossArg, String> {
-        let (link, loss) = match text.split_once('=') {
-            Some((link, loss)) => {
-                let (a, b) = link
-                    .split_once(':')
-                    .ok_or("a link is written A:B, as in core:lh1=50%")?;
-                (Some([a.to_string(), b.to_string()]), loss)
-            }
-            None => (None, text),
-        };
-        quantity::percent(loss).map_err(|error| error.to_string())?;
-        Ok(LossArg {
-            link,
-            loss: loss.to_string(),
-        })
-    }
-}
-
-/// A duration that is kept as written.
-fn checked_duration(text: &str) -> Result<String, QuantityError> {
-    quantity::duration(text).map(|_: Duration| text.to_string())
-}
-
 impl TopologyArgs {
     /// The topology of the file, changed as asked.
     pub(super) fn load(&self) -> Result<Topology, String> {
         let mut topology = Topology::load(&self.file).map_err(|error| error.to_string())?;
         topology.seed = self.seed.unwrap_or(topology.seed);
-        for loss in self.loss.iter().filter(|loss| loss.link.is_none()) {
-            for link in &mut topology.links {
-                link.impair.loss = Some(loss.loss.clone());
-            }
-        }
-        for loss in &self.loss {
-            let Some([a, b]) = &loss.link else { continue };
-            let link = topology
-                .link_between(a, b)
-                .ok_or_else(|| format!("--loss: there is no link {a}:{b}"))?;
-            topology.links[link].impair.loss = Some(loss.loss.clone());
-        }
-        for session in &mut topology.sessions {
-            let settings = &mut session.settings;
-            settings.delivery = self.delivery.or(settings.delivery);
-            for (set, to) in [
-                (&mut settings.deadline, &self.deadline),
-                (&mut settings.retention, &self.retention),
-            ] {
-                if to.is_some() {
-                    set.clone_from(to);
-                }
-            }
-        }
+        self.overrides.apply(&mut topology)?;
         Ok(topology)
     }
 }
@@ -256,43 +214,7 @@ impl RunArgs {
     /// The topology of the file, changed as asked.
     pub(super) fn load(&self) -> Result<Topology, String> {
         let mut topology = self.topology.load()?;
-        if let Some(duration) = &self.duration {
-            topology.duration.clone_from(duration);
-        }
-        if let Some(rate) = self.rate {
-            topology.rate = rate.to_string();
-            topology.session_defaults.rate = None;
-            for session in &mut topology.sessions {
-                session.settings.rate = None;
-            }
-        }
-        if let Some(size) = self.size {
-            let sizes = crate::probe::MIN_LEN..=crate::probe::MAX_LEN;
-            if !sizes.contains(&size) {
-                return Err(format!(
-                    "--size must be {} to {} bytes",
-                    sizes.start(),
-                    sizes.end()
-                ));
-            }
-            topology.size = size;
-        }
+        self.traffic.apply(&mut topology)?;
         Ok(topology)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::LossArg;
-
-    #[test]
-    fn a_loss_is_for_one_link_or_for_all() {
-        let all: LossArg = "2%".parse().unwrap();
-        assert_eq!((all.link, all.loss.as_str()), (None, "2%"));
-        let one: LossArg = "core:lh-1=50%".parse().unwrap();
-        assert_eq!(one.link, Some(["core".to_string(), "lh-1".to_string()]));
-        for bad in ["2", "core=2%", "a:b=2"] {
-            assert!(bad.parse::<LossArg>().is_err(), "{bad}");
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! The final report of a run: the balance of each last hop and the verdict of each client.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use serde::Serialize;
 
@@ -9,6 +8,11 @@ use super::plan::Plan;
 use super::stats::{NodeStats, RepairLatency};
 use super::topology::Delivery;
 use crate::probe::{LatencyReport, RecvReport};
+
+mod print;
+
+/// What a payload has around it on a tree link: Ethernet, IPv4, UDP, treecast, and the source's IPv4 and UDP.
+const FRAME_OVERHEAD_BYTES: usize = 14 + 20 + 8 + 24 + 20 + 8;
 
 /// The report of a run, as `lab run --json` prints it.
 #[derive(Debug, Serialize)]
@@ -29,6 +33,19 @@ pub(super) struct Report {
     pub links: Vec<LinkReport>,
     /// The nodes, over all their lives.
     pub nodes: Vec<NodeReport>,
+    /// What crossed the links between routers.
+    pub wire: WireReport,
+}
+
+/// What all of it cost.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct WireReport {
+    /// Bytes that routers sent to routers.
+    pub bytes: u64,
+    /// Bytes that the trees alone, without the second ones, would have taken where nothing is lost.
+    pub tree_bytes: u64,
+    /// `bytes` beyond `tree_bytes`, in percent of these.
+    pub overhead_percent: f64,
 }
 
 /// A session.
@@ -53,10 +70,16 @@ pub(super) struct LastHopReport {
     pub node: String,
     /// Packets that it knows to have been sent.
     pub sent: u64,
-    /// Packets by the tree.
+    /// Packets by a tree.
     pub tree: u64,
-    /// Packets by repair.
+    /// Those of `tree` that the second tree brought first.
+    pub second_tree: u64,
+    /// Packets that came otherwise first.
     pub repaired: u64,
+    /// Those of `repaired` that came as copies.
+    pub copied: u64,
+    /// Those of `repaired` that were rebuilt from parity.
+    pub rebuilt: u64,
     /// Packets given up.
     pub unrecovered: u64,
     /// Packets missing but not given up.
@@ -65,6 +88,16 @@ pub(super) struct LastHopReport {
     pub undelivered: u64,
     /// Packets that came again.
     pub duplicates: u64,
+    /// Overlay mode: `pull`, `copy` or `auto`.
+    pub mode: String,
+    /// Whether it ended with copies being sent to it.
+    pub copying: bool,
+    /// How often `auto` began or ceased to have copies sent.
+    pub mode_changes: u64,
+    /// Whether it was told that the stream ended.
+    pub ended: bool,
+    /// NAK packets that it sent.
+    pub naks_sent: u64,
     /// Time from a gap to its repair.
     pub repair_latency_us: RepairLatency,
     /// Its clients.
@@ -120,8 +153,24 @@ pub(super) struct NodeReport {
     pub naks_received: u64,
     /// NAK packets sent.
     pub naks_sent: u64,
-    /// Repairs sent.
+    /// Sequences asked of it while the answer was on its way.
+    pub naks_suppressed: u64,
+    /// NAK confirmations sent.
+    pub confirms_sent: u64,
+    /// Repairs sent, each to one neighbor.
     pub repairs_sent: u64,
+    /// Repairs sent down the tree.
+    pub subcasts_sent: u64,
+    /// Copies sent.
+    pub copies_sent: u64,
+    /// Parity packets made and sent.
+    pub parity_sent: u64,
+    /// How often a mode `auto` began or ceased to have copies sent.
+    pub mode_changes: u64,
+    /// How often neighbors began to ask for more than their repair rate.
+    pub throttles: u64,
+    /// How often neighbors' NAKs were left unanswered for that.
+    pub ejections: u64,
     /// Packets dropped, by reason; reasons that did not happen are left out.
     pub drops: BTreeMap<String, u64>,
 }
@@ -139,6 +188,10 @@ pub(super) struct Outcome<'a> {
     pub last: BTreeMap<String, NodeStats>,
     /// The counters of each node over all its lives.
     pub totals: Vec<(String, NodeStats)>,
+    /// Bytes that the routers had sent to each other before the sources began.
+    pub bytes_before: u64,
+    /// Bytes of each payload.
+    pub size: usize,
 }
 
 impl Outcome<'_> {
@@ -177,11 +230,19 @@ impl Outcome<'_> {
             node: node.to_string(),
             sent: stats.sent,
             tree: stats.tree,
+            second_tree: stats.second_tree,
             repaired: stats.repaired,
+            copied: stats.copied,
+            rebuilt: stats.rebuilt,
             unrecovered: stats.unrecovered,
             in_flight: stats.in_flight,
             undelivered: stats.undelivered,
             duplicates: stats.duplicates,
+            mode: stats.mode,
+            copying: stats.copying,
+            mode_changes: stats.mode_changes,
+            ended: stats.ended,
+            naks_sent: stats.naks_sent,
             repair_latency_us: stats.repair_latency_us,
             clients: Vec::new(),
         }
@@ -236,9 +297,17 @@ impl Outcome<'_> {
         nodes
             .map(|(node, stats)| NodeReport {
                 node: node.clone(),
-                naks_received: stats.sessions.iter().map(|at| at.naks_received).sum(),
-                naks_sent: stats.sessions.iter().map(|at| at.naks_sent).sum(),
-                repairs_sent: stats.sessions.iter().map(|at| at.repairs_sent).sum(),
+                naks_received: stats.sum(|at| at.naks_received),
+                naks_sent: stats.sum(|at| at.naks_sent),
+                naks_suppressed: stats.sum(|at| at.naks_suppressed),
+                confirms_sent: stats.sum(|at| at.confirms_sent),
+                repairs_sent: stats.sum(|at| at.repairs_sent),
+                subcasts_sent: stats.sum(|at| at.subcasts_sent),
+                copies_sent: stats.sum(|at| at.copies_sent),
+                parity_sent: stats.sum(|at| at.parity_sent),
+                mode_changes: stats.sum(|at| at.mode_changes),
+                throttles: stats.neighbors.iter().map(|at| at.throttles).sum(),
+                ejections: stats.neighbors.iter().map(|at| at.ejects).sum(),
                 drops: stats
                     .drops
                     .iter()
@@ -247,6 +316,29 @@ impl Outcome<'_> {
                     .collect(),
             })
             .collect()
+    }
+}
+
+impl Outcome<'_> {
+    /// What crossed the links between routers.
+    #[must_use]
+    pub(super) fn wire(&self) -> WireReport {
+        let totals = self.totals.iter();
+        let bytes = totals.map(|(_, stats)| self.plan.bytes_to_routers(stats));
+        let bytes = bytes.sum::<u64>().saturating_sub(self.bytes_before);
+        let frame_bytes = (FRAME_OVERHEAD_BYTES + self.size) as u64;
+        let sessions = self.plan.sessions.iter();
+        let crossings = sessions.map(|session| {
+            let sent = self.sent.get(&session.id).copied().unwrap_or(0);
+            sent * session.links as u64
+        });
+        let tree_bytes = crossings.sum::<u64>() * frame_bytes;
+        let beyond = bytes as f64 - tree_bytes as f64;
+        WireReport {
+            bytes,
+            tree_bytes,
+            overhead_percent: 100.0 * beyond / tree_bytes.max(1) as f64,
+        }
     }
 }
 
@@ -275,6 +367,14 @@ pub(super) fn problems(sessions: &[SessionReport]) -> Vec<String> {
 }
 
 impl LastHopReport {
+    /// The overlay mode, and with `auto` whether it ended with copies.
+    fn overlay(&self) -> String {
+        match self.copying && self.mode == "auto" {
+            true => "auto+copy".to_string(),
+            false => self.mode.clone(),
+        }
+    }
+
     fn problems(&self, sent: u64) -> impl Iterator<Item = String> {
         let sum = self.tree + self.repaired + self.unrecovered + self.in_flight;
         let found = [
@@ -320,115 +420,6 @@ impl ClientReport {
             .into_iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
-    }
-}
-
-impl Report {
-    /// Prints the report for people.
-    pub(super) fn print(&self, out: &mut impl io::Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{}: seed {}, {:.1} s\n",
-            self.lab, self.seed, self.duration_s
-        )?;
-        self.print_last_hops(out)?;
-        self.print_clients(out)?;
-        self.print_links(out)?;
-        for problem in &self.problems {
-            writeln!(out, "{problem}")?;
-        }
-        let verdict = if self.pass {
-            "PASS: every balance holds, every client has every packet"
-        } else {
-            "FAIL"
-        };
-        writeln!(out, "{verdict}")
-    }
-
-    fn print_last_hops(&self, out: &mut impl io::Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{:<14} {:<10} {:>9} {:>9} {:>9} {:>11} {:>9} {:>10} {:>10}",
-            "session",
-            "last hop",
-            "sent",
-            "tree",
-            "repaired",
-            "unrecovered",
-            "in flight",
-            "repair p50",
-            "p99"
-        )?;
-        for session in &self.sessions {
-            for hop in &session.last_hops {
-                writeln!(
-                    out,
-                    "{:<14} {:<10} {:>9} {:>9} {:>9} {:>11} {:>9} {:>7} µs {:>7} µs",
-                    session.name,
-                    hop.node,
-                    hop.sent,
-                    hop.tree,
-                    hop.repaired,
-                    hop.unrecovered,
-                    hop.in_flight,
-                    hop.repair_latency_us.p50,
-                    hop.repair_latency_us.p99
-                )?;
-            }
-        }
-        writeln!(out)
-    }
-
-    fn print_clients(&self, out: &mut impl io::Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{:<14} {:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10}",
-            "session",
-            "client",
-            "received",
-            "missing",
-            "duplicate",
-            "reordered",
-            "corrupt",
-            "latency p50",
-            "p99"
-        )?;
-        for session in &self.sessions {
-            for client in session.last_hops.iter().flat_map(|hop| &hop.clients) {
-                writeln!(
-                    out,
-                    "{:<14} {:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} µs {:>7} µs",
-                    session.name,
-                    client.client,
-                    client.received,
-                    client.missing,
-                    client.duplicate,
-                    client.reordered,
-                    client.corrupt,
-                    client.latency_us.p50,
-                    client.latency_us.p99
-                )?;
-            }
-        }
-        writeln!(out)
-    }
-
-    fn print_links(&self, out: &mut impl io::Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{:<25} {:>9} {:>9} {:>7}",
-            "tree link", "offered", "dropped", "loss"
-        )?;
-        for link in &self.links {
-            let share = 100.0 * link.dropped as f64 / link.offered.max(1) as f64;
-            let name = format!("{} > {}", link.from, link.to);
-            writeln!(
-                out,
-                "{name:<25} {:>9} {:>9} {share:>6.2}%",
-                link.offered, link.dropped
-            )?;
-        }
-        writeln!(out)
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) async fn run(
     topology: &Topology,
     live: &mut Live,
 ) -> Result<Report, LabError> {
+    let bytes_before = bytes_sent(&mut *lab.lock().await).await;
     let mut receivers = start_receivers(&*lab.lock().await)?;
     let mut sources = start_sources(&*lab.lock().await, topology)?;
     let mut script = Script::new(&topology.events);
@@ -63,7 +64,17 @@ pub(super) async fn run(
     let mut lab = lab.lock().await;
     lab.refresh().await;
     let received = stop_receivers(&mut receivers);
-    Ok(report(&lab, topology, duration_s, (sent, received)))
+    let outcome = outcome(&lab, (sent, received), bytes_before, topology.size);
+    Ok(report(&outcome, topology, duration_s))
+}
+
+/// Bytes that all routers have sent to each other.
+async fn bytes_sent(lab: &mut Network) -> u64 {
+    lab.refresh().await;
+    let totals = lab.totals();
+    totals
+        .map(|(_, stats)| lab.plan().bytes_to_routers(&stats))
+        .sum()
 }
 
 /// The processes of the clients, by session and host.
@@ -219,19 +230,19 @@ fn stop_receivers(receivers: &mut Receivers) -> Received {
     received
 }
 
-fn report(
+fn outcome(
     lab: &Network,
-    topology: &Topology,
-    duration_s: f64,
     (sent, received): (Sent, Received),
-) -> Report {
+    bytes_before: u64,
+    size: usize,
+) -> Outcome<'_> {
     let last = |node: &str| {
         (
             node.to_string(),
             lab.stats(node).cloned().unwrap_or_default(),
         )
     };
-    let outcome = Outcome {
+    Outcome {
         plan: lab.plan(),
         sent,
         received,
@@ -245,7 +256,12 @@ fn report(
             .totals()
             .map(|(node, stats)| (node.to_string(), stats))
             .collect(),
-    };
+        bytes_before,
+        size,
+    }
+}
+
+fn report(outcome: &Outcome<'_>, topology: &Topology, duration_s: f64) -> Report {
     let sessions = outcome.sessions();
     let problems = problems(&sessions);
     Report {
@@ -257,5 +273,6 @@ fn report(
         sessions,
         links: outcome.links(),
         nodes: outcome.nodes(),
+        wire: outcome.wire(),
     }
 }

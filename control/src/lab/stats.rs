@@ -24,6 +24,8 @@ pub(super) struct NodeStats {
 pub(super) struct PortStats {
     /// Its name.
     pub name: String,
+    /// Bytes sent.
+    pub tx_bytes: u64,
     /// Data frames of the tree that reached it.
     pub tree_offered: u64,
     /// Those that the link lost.
@@ -38,6 +40,10 @@ pub(super) struct NeighborStats {
     pub name: String,
     /// `down`, `init` or `up`.
     pub state: String,
+    /// How often it began to ask for more than its repair rate.
+    pub throttles: u64,
+    /// How often its NAKs were left unanswered for that.
+    pub ejects: u64,
 }
 
 /// A session.
@@ -58,8 +64,14 @@ pub(super) struct SessionStats {
     pub undelivered: u64,
     /// Packets by the tree.
     pub tree: u64,
-    /// Packets by repair.
+    /// Those of `tree` that the second tree brought first.
+    pub second_tree: u64,
+    /// Packets that came otherwise first.
     pub repaired: u64,
+    /// Those of `repaired` that came as copies.
+    pub copied: u64,
+    /// Those of `repaired` that were rebuilt from parity.
+    pub rebuilt: u64,
     /// Packets given up.
     pub unrecovered: u64,
     /// Packets missing but not given up.
@@ -72,8 +84,28 @@ pub(super) struct SessionStats {
     pub naks_sent: u64,
     /// NAK packets received.
     pub naks_received: u64,
+    /// Sequences asked for while the answer was on its way.
+    pub naks_suppressed: u64,
+    /// NAK confirmations sent.
+    pub confirms_sent: u64,
     /// Repairs sent.
     pub repairs_sent: u64,
+    /// Repairs sent down the tree.
+    pub subcasts_sent: u64,
+    /// Copies sent.
+    pub copies_sent: u64,
+    /// Parity packets made and sent.
+    pub parity_sent: u64,
+    /// Parity packets received.
+    pub parity_received: u64,
+    /// `pull`, `copy` or `auto`.
+    pub mode: String,
+    /// Whether copies are sent to it now.
+    pub copying: bool,
+    /// How often mode `auto` began or ceased to have copies sent.
+    pub mode_changes: u64,
+    /// Whether the ingress has said that the stream ended.
+    pub ended: bool,
     /// Time from a gap to its repair.
     pub repair_latency_us: RepairLatency,
     /// The clients.
@@ -84,6 +116,8 @@ pub(super) struct SessionStats {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RepairLatency {
+    /// Repairs.
+    pub count: u64,
     /// Median.
     pub p50: u64,
     /// 99 %.
@@ -113,6 +147,19 @@ impl SessionStats {
         let passed = self.delivered + self.undelivered + self.unrecovered;
         self.in_flight == 0 && passed >= self.sent
     }
+
+    fn add_counters(&mut self, other: &SessionStats) {
+        self.naks_sent += other.naks_sent;
+        self.naks_received += other.naks_received;
+        self.naks_suppressed += other.naks_suppressed;
+        self.confirms_sent += other.confirms_sent;
+        self.repairs_sent += other.repairs_sent;
+        self.subcasts_sent += other.subcasts_sent;
+        self.copies_sent += other.copies_sent;
+        self.parity_sent += other.parity_sent;
+        self.parity_received += other.parity_received;
+        self.mode_changes += other.mode_changes;
+    }
 }
 
 impl NodeStats {
@@ -120,6 +167,12 @@ impl NodeStats {
     #[must_use]
     pub(super) fn session(&self, id: u32) -> Option<&SessionStats> {
         self.sessions.iter().find(|session| session.session == id)
+    }
+
+    /// A counter of all its sessions together.
+    #[must_use]
+    pub(super) fn sum(&self, count: fn(&SessionStats) -> u64) -> u64 {
+        self.sessions.iter().map(count).sum()
     }
 
     /// What it still waits for before the lab is ready; `None` when for nothing.
@@ -143,13 +196,14 @@ impl NodeStats {
         sessions.next()
     }
 
-    /// Adds the counters that make sense over several lives of a node: links' and drops'.
+    /// Adds the counters that make sense over several lives of a node: links', neighbors', drops', and what sessions sent.
     pub(super) fn add_counters(&mut self, other: &NodeStats) {
         for port in &other.ports {
             match self.ports.iter_mut().find(|mine| mine.name == port.name) {
                 Some(mine) => {
                     mine.tree_offered += port.tree_offered;
                     mine.tree_dropped += port.tree_dropped;
+                    mine.tx_bytes += port.tx_bytes;
                 }
                 None => self.ports.push(port.clone()),
             }
@@ -160,12 +214,18 @@ impl NodeStats {
                 .iter_mut()
                 .find(|mine| mine.session == session.session)
             {
-                Some(mine) => {
-                    mine.naks_sent += session.naks_sent;
-                    mine.naks_received += session.naks_received;
-                    mine.repairs_sent += session.repairs_sent;
-                }
+                Some(mine) => mine.add_counters(session),
                 None => self.sessions.push(session.clone()),
+            }
+        }
+        for neighbor in &other.neighbors {
+            let mut mine = self.neighbors.iter_mut();
+            match mine.find(|mine| mine.name == neighbor.name) {
+                Some(mine) => {
+                    mine.throttles += neighbor.throttles;
+                    mine.ejects += neighbor.ejects;
+                }
+                None => self.neighbors.push(neighbor.clone()),
             }
         }
         for (reason, count) in &other.drops {

@@ -6,16 +6,20 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::config::quantity::Rate;
+
 mod check;
 mod entry;
+mod settings;
 
-pub(super) use check::legal_name;
+pub(super) use check::{TREES, legal_name};
 use entry::Entry;
+pub(super) use settings::{Delivery, Fec, Overlay, SessionSettings};
 
 /// A topology, as its file says it. Quantities are kept as written: most go into the nodes' files unchanged.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Topology {
+pub(crate) struct Topology {
     /// Name of the lab.
     pub name: String,
     /// Seed of everything random.
@@ -58,7 +62,7 @@ pub(super) struct Topology {
 /// A link between two routers; it does to both directions what it says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// The two routers.
     pub between: [String; 2],
     /// What the link does to packets, written beside `between`; what is not set comes from `link_defaults`.
@@ -68,7 +72,7 @@ pub(super) struct Link {
 /// What a link does to packets: the keys of a port's `impair`, without the seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Impair {
+pub(crate) struct Impair {
     /// Share of packets lost, such as `2%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<String>,
@@ -95,7 +99,7 @@ pub(super) struct Impair {
 /// Loss in bursts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BurstLoss {
+pub(crate) struct BurstLoss {
     /// Share of packets lost over time.
     pub loss: String,
     /// Mean length of a burst, in packets.
@@ -105,7 +109,7 @@ pub(super) struct BurstLoss {
 /// A host on a link of its own to a router.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Host {
+pub(crate) struct Host {
     /// Its name.
     pub name: String,
     /// The router it is attached to.
@@ -115,7 +119,7 @@ pub(super) struct Host {
 /// A session: one source, its clients and its settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// Its number, the same on all nodes; its place in the file, from 1, unless set.
     pub id: Option<u32>,
     /// Its name.
@@ -130,45 +134,10 @@ pub(super) struct Session {
     pub settings: SessionSettings,
 }
 
-/// The keys of a node's `[[session]]` that a lab sets, and the rate of the source.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SessionSettings {
-    /// How fast its source sends; the topology's `rate` unless set.
-    #[serde(skip_serializing)]
-    pub rate: Option<String>,
-    /// `ordered` or `immediate`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<Delivery>,
-    /// How long a gap may stay open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<String>,
-    /// How long packets are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retention: Option<String>,
-    /// How long a gap may be mere reordering.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reorder_delay: Option<String>,
-    /// Fastest rate that buffers are sized for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_rate: Option<String>,
-}
-
-/// How a session is passed on to clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Delivery {
-    /// In order.
-    #[default]
-    Ordered,
-    /// As packets come.
-    Immediate,
-}
-
 /// Something that happens at a set time: a link changes or a router is killed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Entry")]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// When, counted from the first packet.
     pub at: String,
     /// The link that changes.
@@ -186,15 +155,17 @@ pub(super) struct Event {
 /// Settings of every node of the lab.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct NodeSettings {
+pub(crate) struct NodeSettings {
     /// `spin` or `nap`.
     pub idle: String,
     /// How often hellos go out.
     pub hello: String,
     /// Silent hellos that mean down.
     pub detect_mult: u8,
-    /// Most repairs to one neighbor.
-    pub repair_rate: String,
+    /// How long a parent that came back must stay up before it is parent again.
+    pub hold_down: String,
+    /// Most repairs to one neighbor; sized from the sessions unless set.
+    pub repair_rate: Option<String>,
     /// Size of the packet pool; by formula unless set.
     pub packets: Option<usize>,
     /// Buffers for sessions added at run time.
@@ -208,7 +179,8 @@ impl Default for NodeSettings {
             idle: "nap".to_string(),
             hello: "50ms".to_string(),
             detect_mult: 3,
-            repair_rate: "50kpps".to_string(),
+            hold_down: "1s".to_string(),
+            repair_rate: None,
             packets: None,
             spare_packets: 2048,
         }
@@ -234,7 +206,7 @@ fn default_size() -> usize {
 /// Why a topology is not usable: all that is wrong with it.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{file}:\n  {}", .problems.join("\n  "))]
-pub(super) struct TopologyError {
+pub(crate) struct TopologyError {
     /// The file.
     pub file: String,
     /// What is wrong, each with its place and, where there is one, a way out.
@@ -243,7 +215,7 @@ pub(super) struct TopologyError {
 
 impl Topology {
     /// Reads and checks a file.
-    pub(super) fn load(path: &Path) -> Result<Topology, TopologyError> {
+    pub(crate) fn load(path: &Path) -> Result<Topology, TopologyError> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Topology::parse(&file, &text),
@@ -255,7 +227,7 @@ impl Topology {
     }
 
     /// Reads and checks a topology's text; `file` is for messages.
-    pub(super) fn parse(file: &str, text: &str) -> Result<Topology, TopologyError> {
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Topology, TopologyError> {
         let failed = |problems| TopologyError {
             file: file.to_string(),
             problems,
@@ -272,13 +244,27 @@ impl Topology {
 
     /// The host of that name.
     #[must_use]
-    pub(super) fn host(&self, name: &str) -> Option<&Host> {
+    pub(crate) fn host(&self, name: &str) -> Option<&Host> {
         self.hosts.iter().find(|host| host.name == name)
+    }
+
+    /// Makes every source send at `rate`.
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate.to_string();
+        self.each_settings(|settings| settings.rate = None);
+    }
+
+    /// Changes the settings of all sessions, those by default as well.
+    pub(super) fn each_settings(&mut self, change: impl Fn(&mut SessionSettings)) {
+        change(&mut self.session_defaults);
+        for session in &mut self.sessions {
+            change(&mut session.settings);
+        }
     }
 
     /// The position of the link between two routers.
     #[must_use]
-    pub(super) fn link_between(&self, a: &str, b: &str) -> Option<usize> {
+    pub(crate) fn link_between(&self, a: &str, b: &str) -> Option<usize> {
         self.links.iter().position(|link| {
             let [first, second] = &link.between;
             (first == a && second == b) || (first == b && second == a)
@@ -293,7 +279,7 @@ impl Topology {
 impl Session {
     /// Its number, when it is the session at `index` of its topology.
     #[must_use]
-    pub(super) fn number(&self, index: usize) -> u32 {
+    pub(crate) fn number(&self, index: usize) -> u32 {
         self.id.unwrap_or(index as u32 + 1)
     }
 }
@@ -301,7 +287,7 @@ impl Session {
 impl Impair {
     /// These settings, and those of `default` where there are none.
     #[must_use]
-    pub(super) fn or(&self, default: &Impair) -> Impair {
+    pub(crate) fn or(&self, default: &Impair) -> Impair {
         let first = |mine: &Option<String>, default: &Option<String>| {
             mine.clone().or_else(|| default.clone())
         };
@@ -316,24 +302,6 @@ impl Impair {
             reorder: first(&self.reorder, &default.reorder),
             duplicate: first(&self.duplicate, &default.duplicate),
             rate: first(&self.rate, &default.rate),
-        }
-    }
-}
-
-impl SessionSettings {
-    /// These settings, and those of `default` where there are none.
-    #[must_use]
-    pub(super) fn or(&self, default: &SessionSettings) -> SessionSettings {
-        let first = |mine: &Option<String>, default: &Option<String>| {
-            mine.clone().or_else(|| default.clone())
-        };
-        SessionSettings {
-            rate: first(&self.rate, &default.rate),
-            delivery: self.delivery.or(default.delivery),
-            deadline: first(&self.deadline, &default.deadline),
-            retention: first(&self.retention, &default.retention),
-            reorder_delay: first(&self.reorder_delay, &default.reorder_delay),
-            max_rate: first(&self.max_rate, &default.max_rate),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use nix::unistd::setsid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
-use super::args::{RunArgs, TopologyArgs, UpArgs};
+use super::args::{RunArgs, UpArgs};
 use super::live::Live;
 use super::network::Network;
 use super::plan::{Plan, PortKind};
@@ -32,13 +32,39 @@ pub(super) type Failed = (u8, String);
 /// `treecast lab run`.
 pub(super) fn run(args: &RunArgs) -> Result<Report, Failed> {
     let topology = args.load().map_err(|message| (2, message))?;
-    let root = prepare(args.topology.port_kind)?;
-    block_on(async {
-        let lab = build(&args.topology, &topology, &root).await?;
-        run::run(&lab, &topology, &mut Live::new())
-            .await
-            .map_err(|error| (1, error.to_string()))
-    })
+    let runs = Runs::prepare(args.topology.port_kind)?;
+    runs.run(args.topology.name.as_deref(), &topology)?
+}
+
+/// Runs of this process, one lab after the other.
+pub(super) struct Runs {
+    ports: PortKind,
+    root: PathBuf,
+}
+
+impl Runs {
+    /// Gets this process the right to make labs. Before the first thread.
+    pub(super) fn prepare(ports: PortKind) -> Result<Runs, Failed> {
+        let root = prepare(ports)?;
+        Ok(Runs { ports, root })
+    }
+
+    /// Builds a topology's lab, runs it once and takes it down. The inner error is that of the run; the outer one says that
+    /// there should be no further runs.
+    pub(super) fn run(
+        &self,
+        name: Option<&str>,
+        topology: &Topology,
+    ) -> Result<Result<Report, Failed>, Failed> {
+        block_on(async {
+            let lab = match build((name, self.ports), topology, &self.root).await {
+                Ok(lab) => lab,
+                Err(failed) => return Ok(Err(failed)),
+            };
+            let report = run::run(&lab, topology, &mut Live::new()).await;
+            Ok(report.map_err(|error| (1, error.to_string())))
+        })
+    }
 }
 
 /// `treecast lab up`: returns the lab's name when it is ready.
@@ -52,7 +78,7 @@ pub(super) fn up(args: &UpArgs) -> Result<Option<String>, Failed> {
 }
 
 /// Removes what dead labs left and gets the right to make namespaces. Before the first thread.
-fn prepare(ports: PortKind) -> Result<std::path::PathBuf, Failed> {
+fn prepare(ports: PortKind) -> Result<PathBuf, Failed> {
     if ports == PortKind::AfXdp && !geteuid().is_root() {
         let why = "af_xdp ports need root: XDP programs can't be loaded from a user namespace; \
                    af_packet ports do without";
@@ -94,12 +120,15 @@ async fn stop_signal() -> io::Result<&'static str> {
 }
 
 /// Builds the lab, waits until it is ready and serves its socket.
-async fn build(args: &TopologyArgs, topology: &Topology, root: &Path) -> Result<Shared, Failed> {
-    let name = args.name.as_ref().unwrap_or(&topology.name);
+async fn build(
+    (name, ports): (Option<&str>, PortKind),
+    topology: &Topology,
+    root: &Path,
+) -> Result<Shared, Failed> {
+    let name = name.unwrap_or(&topology.name);
     let failed = |error: &dyn std::fmt::Display| (1, error.to_string());
     let dir = StateDir::claim(root, name).map_err(|error| failed(&error))?;
-    let plan =
-        Plan::new(topology, dir.path(), args.port_kind).map_err(|error| (2, error.to_string()))?;
+    let plan = Plan::new(topology, dir.path(), ports).map_err(|error| (2, error.to_string()))?;
     let mut network = Network::build(plan, dir).map_err(|error| failed(&error))?;
     network.wait_ready().await.map_err(|error| failed(&error))?;
     let path = network.dir().path().to_owned();
@@ -144,9 +173,10 @@ fn start_in_background() -> Result<String, Failed> {
 /// Is the lab until a signal ends it.
 fn be_the_lab(args: &UpArgs, topology: &Topology) -> Result<(), Failed> {
     setsid().map_err(|error| (1, format!("leave the terminal: {error}")))?;
-    let root = prepare(args.topology.port_kind)?;
+    let (name, ports) = (args.topology.name.as_deref(), args.topology.port_kind);
+    let root = prepare(ports)?;
     let stopped = block_on(async {
-        let lab = build(&args.topology, topology, &root).await?;
+        let lab = build((name, ports), topology, &root).await?;
         let name = lab.lock().await.dir().name().to_string();
         let mut out = io::stdout();
         writeln!(out, "{READY}{name}")

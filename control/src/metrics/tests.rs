@@ -2,7 +2,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use dataplane::{ImpairmentSnapshot, PortSnapshot};
+use dataplane::{
+    ClientSnapshot, ImpairmentSnapshot, NeighborSnapshot, PortSnapshot, SessionSnapshot,
+};
 
 use super::*;
 
@@ -21,9 +23,23 @@ fn session() -> SessionSnapshot {
         retained: 4_000,
         naks_sent: 900,
         repairs_received: 991,
+        second_tree: 24_000,
+        copied: 700,
+        rebuilt: 88,
+        mode: "auto",
+        copying: true,
+        mode_changes: 3,
+        naks_suppressed: 4,
+        subcasts_sent: 5,
+        confirms_sent: 6,
+        copies_sent: 7,
+        parity_received: 8,
+        caught_up: 9,
+        catch_up_missed: 1,
         clients: vec![ClientSnapshot {
             client: "c1".into(),
             resolved: true,
+            catching_up: true,
             packets: 49_988,
             dropped: 1,
             ..Default::default()
@@ -58,6 +74,9 @@ fn snapshot() -> Snapshot {
             name: "core".into(),
             state: "up",
             rtt_us: 250,
+            throttled: true,
+            throttles: 2,
+            ejects: 1,
             ..Default::default()
         }],
         sessions: vec![session()],
@@ -89,6 +108,25 @@ fn every_part_of_a_snapshot_is_a_metric() {
         r#"treecast_session_unrecovered_packets_total{session="1",name="tv \"one\""} 2"#,
         r#"treecast_session_in_flight_packets{session="1",name="tv \"one\""} 10"#,
         r#"treecast_session_naks_sent_total{session="1",name="tv \"one\""} 900"#,
+        r#"treecast_session_second_tree_packets_total{session="1",name="tv \"one\""} 24000"#,
+        r#"treecast_session_copied_packets_total{session="1",name="tv \"one\""} 700"#,
+        r#"treecast_session_rebuilt_packets_total{session="1",name="tv \"one\""} 88"#,
+        r#"treecast_session_overlay_mode{session="1",name="tv \"one\"",mode="auto"} 1"#,
+        r#"treecast_session_overlay_mode{session="1",name="tv \"one\"",mode="pull"} 0"#,
+        r#"treecast_session_copying{session="1",name="tv \"one\""} 1"#,
+        r#"treecast_session_mode_changes_total{session="1",name="tv \"one\""} 3"#,
+        r#"treecast_session_naks_suppressed_total{session="1",name="tv \"one\""} 4"#,
+        r#"treecast_session_subcasts_sent_total{session="1",name="tv \"one\""} 5"#,
+        r#"treecast_session_confirms_sent_total{session="1",name="tv \"one\""} 6"#,
+        r#"treecast_session_copies_sent_total{session="1",name="tv \"one\""} 7"#,
+        r#"treecast_session_parity_received_total{session="1",name="tv \"one\""} 8"#,
+        r#"treecast_session_caught_up_packets_total{session="1",name="tv \"one\""} 9"#,
+        r#"treecast_session_catch_up_missed_packets_total{session="1",name="tv \"one\""} 1"#,
+        r#"treecast_client_catching_up{session="1",name="tv \"one\"",client="c1"} 1"#,
+        r#"treecast_neighbor_throttled{neighbor="core"} 1"#,
+        r#"treecast_neighbor_throttles_total{neighbor="core"} 2"#,
+        r#"treecast_neighbor_ejected{neighbor="core"} 0"#,
+        r#"treecast_neighbor_ejections_total{neighbor="core"} 1"#,
         r#"treecast_client_packets_total{session="1",name="tv \"one\"",client="c1"} 49988"#,
         r#"treecast_client_dropped_packets_total{session="1",name="tv \"one\"",client="c1"} 1"#,
         r#"treecast_neighbor_state{neighbor="core",state="up"} 1"#,

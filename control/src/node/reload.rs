@@ -1,5 +1,6 @@
 //! Reload: makes a running node match its file.
 
+use overlay::SessionId;
 use serde_json::{Value, json};
 
 use super::Node;
@@ -24,7 +25,7 @@ impl Node {
     }
 
     fn reload_into(&self, running: &mut Config) -> Result<Value, ApiError> {
-        let new = config::load(&self.file)?;
+        let mut new = config::load(&self.file)?;
         for warning in &new.warnings {
             tracing::warn!("{warning}");
         }
@@ -39,6 +40,9 @@ impl Node {
         }
         let done = summary(&changes);
         self.apply(running, changes)?;
+        for short in new.keep_repair_rates(running) {
+            tracing::warn!("{short}");
+        }
         // The same in content, and in the order of the file as well.
         *running = new;
         Ok(done)
@@ -46,10 +50,13 @@ impl Node {
 
     /// Makes the changes, in an order in which nothing refers to what is not there.
     fn apply(&self, running: &mut Config, changes: Changes) -> Result<(), ApiError> {
-        for id in changes.sessions_removed {
-            self.dataplane.remove_session(id)?;
-            running.node.sessions.retain(|session| session.id != id);
-        }
+        let afresh = changes.sessions_begun_afresh(running);
+        let ended = changes.sessions_removed.iter();
+        let ended: Vec<_> = ended.copied().filter(|id| !afresh.contains(id)).collect();
+        // Together, since each that begins here waits until those below have all of it.
+        self.dataplane.remove_sessions(&ended)?;
+        let sessions = &mut running.node.sessions;
+        sessions.retain(|session| !ended.contains(&session.id));
         for neighbor in changes.neighbors_added {
             self.dataplane.add_neighbor(neighbor.clone())?;
             running.node.neighbors.push(neighbor);
@@ -62,7 +69,14 @@ impl Node {
             }
         }
         for session in changes.sessions_added {
-            self.dataplane.add_session(session.clone())?;
+            if afresh.contains(&session.id) {
+                let begun = self.dataplane.restart_session(session.clone());
+                // Whatever came of it, the old one is gone.
+                running.node.sessions.retain(|old| old.id != session.id);
+                begun?;
+            } else {
+                self.dataplane.add_session(session.clone())?;
+            }
             running.node.sessions.push(session);
         }
         for name in changes.neighbors_removed {
@@ -73,6 +87,19 @@ impl Node {
             self.impair(running, &port, impairment)?;
         }
         Ok(())
+    }
+}
+
+impl Changes {
+    /// The sessions that are replaced by one of the same id. One that takes over the packets of another is not among them:
+    /// that one has to go first.
+    fn sessions_begun_afresh(&self, running: &Config) -> Vec<SessionId> {
+        let added = self.sessions_added.iter().filter(|session| {
+            let mut others = running.node.sessions.iter();
+            let is_taken = others.any(|other| other.id != session.id && other.flow == session.flow);
+            self.sessions_removed.contains(&session.id) && !(session.flow.is_some() && is_taken)
+        });
+        added.map(|session| session.id).collect()
     }
 }
 

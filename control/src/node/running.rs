@@ -1,7 +1,7 @@
 //! A running node: the dataplane, and the configuration that it runs by.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dataplane::{CommandError, Dataplane, Impairment, Snapshot, StartError};
@@ -46,6 +46,16 @@ impl Node {
     /// Stops the dataplane.
     pub(super) fn stop(self) {
         self.dataplane.stop();
+    }
+
+    /// Makes a change on a thread that may wait: a session that ends here stays until those below have all of it.
+    pub(crate) async fn change<T: Send + 'static>(
+        node: &Arc<Node>,
+        make: impl FnOnce(&Node) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let node = Arc::clone(node);
+        let made = tokio::task::spawn_blocking(move || make(&node)).await;
+        made.unwrap_or_else(|panicked| Err(ApiError::unavailable(panicked)))
     }
 
     /// What metrics say beside the snapshot.
@@ -97,11 +107,14 @@ impl Node {
                 return Err(exists("session", id));
             }
         }
-        let config = running.with_session(body).map_err(ApiError::from)?;
+        let mut config = running.with_session(body).map_err(ApiError::from)?;
         let session = added(&config.node.sessions)?.clone();
         let id = session.id;
         self.dataplane.add_session(session)?;
         tracing::info!("session {} added", id.0);
+        for short in config.keep_repair_rates(&running) {
+            tracing::warn!("{short}");
+        }
         *running = config;
         Ok(id)
     }

@@ -74,6 +74,18 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Stamp> {
     })
 }
 
+/// Makes bytes a payload: with the right mark, length and checksum, if they are enough.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_seal(bytes: &mut [u8]) {
+    if bytes.len() >= MIN_LEN {
+        bytes[0..4].copy_from_slice(&MAGIC.to_be_bytes());
+        let len = bytes.len() as u32;
+        bytes[24..28].copy_from_slice(&len.to_be_bytes());
+        let crc = checksum(bytes);
+        bytes[CRC_AT..MIN_LEN].copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
 /// Nanoseconds since 1970.
 pub(super) fn now_ns() -> u64 {
     SystemTime::now()

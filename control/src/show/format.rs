@@ -1,7 +1,7 @@
 //! Quantities as an operator reads them.
 
 /// A duration in microseconds, to three digits: `250us`, `1.25ms`, `3.50s`.
-pub(super) fn micros(us: u64) -> String {
+pub(crate) fn micros(us: u64) -> String {
     match us {
         0..1_000 => format!("{us}us"),
         1_000..1_000_000 => format!("{:.2}ms", us as f64 / 1e3),

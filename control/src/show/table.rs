@@ -7,13 +7,13 @@ const GAP: &str = "  ";
 
 /// A table: titles, and rows of as many cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// Titles, and whether the column is aligned to the right, as numbers are.
-    pub(super) columns: Vec<(&'static str, bool)>,
+    pub(crate) columns: Vec<(&'static str, bool)>,
     /// The cells.
-    pub(super) rows: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// What is said instead of a table without rows.
-    pub(super) empty: &'static str,
+    pub(crate) empty: &'static str,
 }
 
 impl fmt::Display for Table {

@@ -8,7 +8,7 @@ use overlay::{Instant, SessionId, SessionIndex};
 
 use super::{Reply, Route, Worker};
 
-/// How long a node that is told to stop says so: markers at 0, 2, 6 and 14 ms.
+/// How long the end of a stream is told where nobody waits for more: markers at 0, 2, 6 and 14 ms.
 const STOP_LINGER: Duration = Duration::from_millis(20);
 
 /// What ends at some moment, and who waits for it.
@@ -40,6 +40,12 @@ impl Worker {
         if linger.is_zero() || !self.end_stream(now, index) {
             return Err(to);
         }
+        // Where nothing is held nothing can be fetched.
+        let session = self.node.session(index);
+        let linger = match session.is_some_and(|session| session.held() > 0) {
+            true => linger,
+            false => linger.min(STOP_LINGER),
+        };
         self.endings.sessions.push((now + linger, id, to));
         Ok(())
     }

@@ -15,14 +15,13 @@ use crate::payload::SharedPayload;
 use crate::pool::Pool;
 
 /// Body of the longest packet that the protocol sends without a payload: a NAK with all its ranges.
-const BODY_MAX: usize = NAK_RANGES_MAX * RANGE_LEN;
+pub(super) const BODY_MAX: usize = NAK_RANGES_MAX * RANGE_LEN;
 
-/// A packet of the protocol, taken out of the node: header, body and, of a repair, the packet.
-struct Outgoing {
+/// A packet of the protocol, taken out of the node: header, body and, of a repair or copy, the packet.
+struct Outgoing<'a> {
     to: Destination,
     header: Header,
-    body_len: usize,
-    body: [u8; BODY_MAX],
+    body: &'a [u8],
     packet: Option<SharedPayload>,
     /// Still to be made.
     parity: Option<ParityHeader>,
@@ -31,30 +30,38 @@ struct Outgoing {
 impl Worker {
     /// Sends what the protocol has to send, as far as ports have room; returns how many packets.
     pub(super) fn transmit(&mut self, now: Instant) -> usize {
-        for work in 0..TRANSMIT_BUDGET {
-            if self.ports.iter().any(|port| port.is_full(now)) {
-                return work;
-            }
-            let Some(outgoing) = self
-                .node
-                .poll_transmit(now)
-                .map(|packet| Outgoing::of(&packet))
-            else {
-                return work;
-            };
-            let sent = match outgoing.to {
-                Destination::Neighbor(to) => self.send_to(to, &outgoing),
-                Destination::Tree(index, _) => self.send_on_tree(index, &outgoing),
-            };
-            if let Err(reason) = sent {
-                self.drops.count(reason);
-            }
+        let mut body = std::mem::take(&mut self.body);
+        let sent = (0..TRANSMIT_BUDGET).take_while(|_| self.transmit_one(now, &mut body));
+        let sent = sent.count();
+        self.body = body;
+        sent
+    }
+
+    /// Sends the next packet, and says whether there was one and room for it. `body` is for its body.
+    fn transmit_one(&mut self, now: Instant, body: &mut Vec<u8>) -> bool {
+        if self.ports.iter().any(|port| port.is_full(now)) {
+            return false;
         }
-        TRANSMIT_BUDGET
+        let polled = self.node.poll_transmit(now);
+        let Some(outgoing) = polled.map(|packet| Outgoing::of(&packet, body)) else {
+            return false;
+        };
+        let sent = match outgoing.to {
+            Destination::Neighbor(to) => self.send_to(to, &outgoing),
+            Destination::Tree(index, _) => self.send_on_tree(index, &outgoing),
+        };
+        if let Err(reason) = sent {
+            self.drops.count(reason);
+        }
+        true
     }
 
     /// Sends a packet of the protocol down a tree.
-    fn send_on_tree(&mut self, index: SessionIndex, outgoing: &Outgoing) -> Result<(), DropReason> {
+    fn send_on_tree(
+        &mut self,
+        index: SessionIndex,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(), DropReason> {
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
         let header = (&outgoing.header, route.ttl);
         match (&outgoing.packet, outgoing.parity) {
@@ -63,7 +70,7 @@ impl Worker {
                 let payload = self.make_parity(index, header.0, parity)?;
                 self.send_payload_down(index, header, &payload)
             }
-            (None, None) => self.announce_down(index, header, outgoing.body()),
+            (None, None) => self.announce_down(index, header, outgoing.body),
         }
     }
 
@@ -147,7 +154,7 @@ impl Worker {
     }
 
     /// Sends a packet of the protocol to a neighbor.
-    fn send_to(&mut self, to: NeighborId, outgoing: &Outgoing) -> Result<(), DropReason> {
+    fn send_to(&mut self, to: NeighborId, outgoing: &Outgoing<'_>) -> Result<(), DropReason> {
         let adjacent = *self.adjacent(to).ok_or(DropReason::Stranger)?;
         let mac = adjacent.mac.ok_or(DropReason::ArpUnresolved)?;
         let header = (&outgoing.header, OVERLAY_TTL);
@@ -167,7 +174,7 @@ impl Worker {
                 port.join(head, payload, &self.pools.packets)?
             }
             None => {
-                let body = outgoing.body();
+                let body = outgoing.body;
                 control_frame(self.pools.for_body(body), &encap, header, body)?.into()
             }
         };
@@ -200,41 +207,30 @@ impl Pools {
     }
 }
 
-impl Outgoing {
-    fn of(transmit: &Transmit<'_, SharedPayload>) -> Outgoing {
-        let mut outgoing = Outgoing {
-            to: transmit.to,
-            header: transmit.header,
-            body_len: 0,
-            body: [0; BODY_MAX],
-            packet: None,
-            parity: None,
-        };
+impl<'a> Outgoing<'a> {
+    fn of(transmit: &Transmit<'_, SharedPayload>, body: &'a mut Vec<u8>) -> Outgoing<'a> {
+        body.clear();
+        let mut header = transmit.header;
+        let (mut packet, mut parity) = (None, None);
         match &transmit.body {
             Body::Empty => {}
-            Body::Parity(parity) => outgoing.parity = Some(*parity),
-            Body::Hello(hello) => outgoing.append(&hello.emit()),
+            Body::Parity(of) => parity = Some(*of),
+            Body::Hello(hello) => body.extend_from_slice(&hello.emit()),
             Body::Ranges(ranges) => {
-                ranges
-                    .iter()
-                    .for_each(|&range| outgoing.append(&emit_range(range)));
+                body.extend(ranges.iter().flat_map(|&range| emit_range(range)));
             }
             Body::Packet(payload) => {
-                outgoing.header.timestamp = payload.meta().ingress_ns;
-                outgoing.packet = Some((*payload).clone());
+                header.timestamp = payload.meta().ingress_ns;
+                packet = Some((*payload).clone());
             }
         }
-        outgoing
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body[..self.body_len]
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        let end = self.body_len + bytes.len();
-        self.body[self.body_len..end].copy_from_slice(bytes);
-        self.body_len = end;
+        Outgoing {
+            to: transmit.to,
+            header,
+            body,
+            packet,
+            parity,
+        }
     }
 }
 

@@ -9,27 +9,29 @@ use crate::{Instant, NeighborId, Seq, Tree};
 
 /// How often mode `auto` looks at the loss: five times within the second in which it is to act.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Packets that a share of losses is judged by, at least: one of them lost is 1 %.
-const PACKETS_MIN: u64 = 100;
+/// Packets that a share of losses is judged by: four of them lost are 1 %, so that one alone means nothing.
+const PACKETS_MIN: u64 = 400;
+/// A slow source is judged by the packets of this time, however few: it is to act within a second.
+const INTERVAL_MAX: Duration = Duration::from_millis(800);
 /// Loss from which on copies are worth their bytes: one packet in this many.
 const WORTH_COPIES: u64 = 100;
 /// Loss below which they are not: one packet in this many. A quarter of the other, so that chance alone does not move it.
 const NOT_WORTH_COPIES: u64 = 400;
-/// Intervals in a row that must be below before copies end: 800 ms.
-const CALM_INTERVALS: u8 = 4;
+/// How long it must stay below before copies end: most of the second in which that is to be noticed.
+const CALM: Duration = Duration::from_millis(800);
 
 /// A session's request for copies, and what mode `auto` goes by.
 #[derive(Debug)]
 pub(super) struct Copying {
     active: bool,
-    look_at: Instant,
-    /// End of the window when the interval began.
+    /// When the interval began, and where the window ended then.
+    begun: Instant,
     begin: Seq,
     /// Packets that the first tree brought in the interval.
     came: u64,
     /// Packets that the parent said it lacks itself.
     excused: u64,
-    calm: u8,
+    calm_since: Option<Instant>,
 }
 
 /// A hello with a session that is to be sent.
@@ -46,11 +48,11 @@ impl Copying {
     pub(super) fn new(now: Instant, mode: Mode) -> Copying {
         Copying {
             active: mode == Mode::Copy,
-            look_at: now + INTERVAL,
+            begun: now,
             begin: Seq::FIRST,
             came: 0,
             excused: 0,
-            calm: 0,
+            calm_since: None,
         }
     }
 
@@ -76,29 +78,36 @@ impl Copying {
 
     /// Begins an interval.
     pub(super) fn restart(&mut self, now: Instant, next: Seq) {
-        self.look_at = now + INTERVAL;
+        self.begun = now;
         self.begin = next;
         self.came = 0;
         self.excused = 0;
     }
 
+    /// When the interval is over, if nothing more comes.
+    fn look_at(&self, next: Seq) -> Instant {
+        let enough = next.above(self.begin) >= PACKETS_MIN;
+        self.begun + if enough { INTERVAL } else { INTERVAL_MAX }
+    }
+
     /// Judges the loss of the interval that is over. `true`: copies begin or end.
     fn judge(&mut self, now: Instant, next: Seq) -> bool {
         let sent = next.above(self.begin);
-        if now < self.look_at || sent < PACKETS_MIN {
+        if now < self.look_at(next) || sent == 0 {
             return false;
         }
         let lost = sent.saturating_sub(self.came + self.excused);
+        let begun = self.begun;
         self.restart(now, next);
         let before = self.active;
         if lost * WORTH_COPIES >= sent {
             self.active = true;
-            self.calm = 0;
+            self.calm_since = None;
         } else if lost * NOT_WORTH_COPIES <= sent {
-            self.calm = self.calm.saturating_add(1);
-            self.active &= self.calm < CALM_INTERVALS;
+            let since = *self.calm_since.get_or_insert(begun);
+            self.active &= now.since(since) < CALM;
         } else {
-            self.calm = 0;
+            self.calm_since = None;
         }
         self.active != before
     }
@@ -126,8 +135,9 @@ impl<P> Session<P> {
     /// When [`Session::judge_loss`] is next needed.
     pub(super) fn judge_at(&self) -> Option<Instant> {
         let judges = self.config.mode == Mode::Auto && !self.is_ingress();
-        let enough = self.window.next().above(self.copying.begin) >= PACKETS_MIN;
-        (judges && enough && !self.ended).then_some(self.copying.look_at)
+        let next = self.window.next();
+        let any = next > self.copying.begin;
+        (judges && any && !self.ended).then(|| self.copying.look_at(next))
     }
 
     /// Whether there is anything that neighbors must be asked for again and again.

@@ -181,7 +181,7 @@ impl<P> Session<P> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Deliveries {
     pub(super) fn check(&self, capacity: u64) {
         assert!(self.ready.len() as u64 <= capacity, "ready");

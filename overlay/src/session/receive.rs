@@ -2,15 +2,13 @@
 
 use thiserror::Error;
 
-use super::answer::NAK_SEQUENCES_MAX;
-use super::ask::BACK_OFF_MAX;
 use super::ingress::Announcer;
 use super::parity::PARITY_WAIT;
 use super::{Session, Source};
 use crate::neighbor::Neighbor;
 use crate::window::{Marks, Slot};
-use crate::wire::{FLAG_END, FLAG_SECOND, Header, NakRanges};
-use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, Tree};
+use crate::wire::{FLAG_END, FLAG_SECOND, Header};
+use crate::{Epoch, Instant, NeighborId, Seq, Tree};
 use core::time::Duration;
 
 /// After this much silence of an epoch any other one is followed, even one that compares as older: the ingress may have
@@ -19,14 +17,10 @@ use core::time::Duration;
 pub(super) const EPOCH_HOLD: Duration = Duration::from_secs(1);
 /// Packets in a row, each near the one before, that make a jump beyond the window believed.
 const RESYNC_AFTER: u8 = 3;
-/// Requests outstanding at once, at least: a receive ring's worth, so that answers can't overrun it.
-pub(super) const OUTSTANDING_MIN: usize = 1024;
 /// Longest time between two ways of a packet that is waited for: the longest way round the earth.
 const LAG_MAX: Duration = Duration::from_millis(250);
 /// Time that the slower way gets before anything is known of it: that of a time-out.
 const LAG_INITIAL: Duration = Duration::from_millis(10);
-/// Requests to the parent before its backups are asked in turn.
-const PARENT_TRIES: usize = 2;
 
 /// Why a packet was not taken. The packet is dropped.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
@@ -305,7 +299,7 @@ impl<P> Session<P> {
     }
 
     /// Whether gaps are expected to be filled without a request.
-    fn is_redundant(&self) -> bool {
+    pub(super) fn is_redundant(&self) -> bool {
         self.has_other_way() || self.config.fec.is_some()
     }
 
@@ -409,203 +403,6 @@ impl<P> Session<P> {
             self.stats.undelivered += u64::from(pushed_out);
         }
     }
-
-    /// Takes over what is known of the way to the parent: its time-out, and how many requests may be outstanding, what
-    /// two round trips bring at the stream's rate, and not below a floor.
-    pub(crate) fn follow_rtt(&mut self, neighbors: &[Option<Neighbor>]) {
-        let Some(parent) = self.parent().and_then(|id| neighbor(neighbors, id)) else {
-            return;
-        };
-        self.upstream_rto = parent.rtt.rto();
-        let in_two_rtts = parent.rtt().as_micros() * u128::from(self.config.max_rate_pps) / 500_000;
-        self.outstanding_max =
-            OUTSTANDING_MIN.max(usize::try_from(in_two_rtts).unwrap_or(usize::MAX));
-    }
-
-    /// The next NAK: whom to ask, and for what.
-    pub(crate) fn poll_nak(
-        &mut self,
-        now: Instant,
-        neighbors: &[Option<Neighbor>],
-    ) -> Option<(NeighborId, &[SeqRange])> {
-        if self.asks.is_empty() {
-            return None;
-        }
-        self.ranges.clear();
-        let mut to = None;
-        let mut room = NAK_SEQUENCES_MAX;
-        while room > 0
-            && let Some(seq) = self.asks.due(now, self.outstanding_max)
-        {
-            // Those that a child asked for are not looked at by themselves: this is often enough.
-            if seq < self.first && self.is_past_deadline(now, seq) {
-                self.give_up(seq);
-                continue;
-            }
-            let target = self.target(neighbors, self.asks.tries(seq));
-            let rto = neighbor(neighbors, target).map_or(Duration::ZERO, |to| to.rtt.rto());
-            if let Some(due) = self.still_coming(now, seq, rto) {
-                self.asks.put_off(seq, due);
-                if seq >= self.first {
-                    self.confirm(seq, 1, due + self.margin());
-                }
-                continue;
-            }
-            if to.is_some_and(|to| to != target) || !add_to(&mut self.ranges, seq) {
-                break;
-            }
-            to = Some(target);
-            room -= 1;
-            // Those of a fresh gap were told when it was found.
-            let told = self.asks.is_fresh(seq) && !self.is_redundant();
-            let due = self.asks.asked(now, seq, rto);
-            if seq >= self.first && !told {
-                self.confirm(seq, 1, due + self.margin());
-            }
-        }
-        self.stats.naks_sent += u64::from(to.is_some());
-        to.map(|to| (to, &self.ranges[..]))
-    }
-
-    /// A repair that was asked for is on its way while those before it still arrive: answers come in order.
-    fn still_coming(&self, now: Instant, seq: Seq, rto: Duration) -> Option<Instant> {
-        let (at, last) = self.last_repair;
-        let due = at + rto;
-        (self.asks.tries(seq) > 0 && seq > last && due > now).then_some(due)
-    }
-
-    /// Whom to ask: the parent, and after some tries its backups in turn; the silent only when all are.
-    fn target(&self, neighbors: &[Option<Neighbor>], tries: u8) -> NeighborId {
-        let upstream = &self.config.upstream;
-        let beyond_parent = (usize::from(tries) + 1).saturating_sub(PARENT_TRIES);
-        let turn = self.parent + beyond_parent % upstream.len();
-        let candidates =
-            (0..upstream.len()).map(|offset| upstream[(turn + offset) % upstream.len()]);
-        let mut up = candidates.filter(|&id| neighbor(neighbors, id).is_some_and(Neighbor::is_up));
-        up.next().unwrap_or(upstream[self.parent])
-    }
-
-    /// Chooses the first neighbor that serves as parent; what was asked of another is asked of it at once. One before
-    /// the present parent must have been up for `hold_down`, so that it does not come and go.
-    pub(crate) fn choose_parent(
-        &mut self,
-        now: Instant,
-        neighbors: &[Option<Neighbor>],
-        hold_down: Duration,
-    ) {
-        let serves = |id: NeighborId| neighbor(neighbors, id).is_some_and(Neighbor::may_serve);
-        let steady =
-            |id: NeighborId| neighbor(neighbors, id).is_some_and(|it| it.is_steady(now, hold_down));
-        let present = self.parent().is_some_and(serves);
-        let mut places = self.config.upstream.iter().enumerate();
-        let best = places.find(|&(place, &id)| {
-            if present && place < self.parent {
-                steady(id)
-            } else {
-                serves(id)
-            }
-        });
-        let Some((best, _)) = best else {
-            return;
-        };
-        self.follow_rtt(neighbors);
-        if best != self.parent {
-            self.parent = best;
-            self.changes.parent = true;
-            self.request_at = now;
-            if !present {
-                self.asks.start_over(now);
-            }
-        }
-    }
-
-    /// Time by which a confirmation outlasts the answer that it goes by: when that is lost, the next confirmation is there
-    /// before the children ask.
-    fn margin(&self) -> Duration {
-        self.upstream_rto / 2
-    }
-
-    /// Announces to the children that `count` gaps from `first` on are being seen to, and until when.
-    fn confirm(&mut self, first: Seq, count: u64, until: Instant) {
-        if !self.answers.has_tree() {
-            return;
-        }
-        if self.confirms.is_empty() {
-            self.confirm_until = until;
-        }
-        self.confirm_until = self.confirm_until.max(until);
-        for seq in first.0..first.0.saturating_add(count) {
-            self.asks.tell(Seq(seq), until);
-        }
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if let Some(last) = self.confirms.back_mut()
-            && last.last().next() == first
-            && let Some(longer) = SeqRange::new(last.first(), last.count().saturating_add(count))
-        {
-            *last = longer;
-        } else if self.confirms.len() < super::NAK_RANGES_MAX {
-            self.confirms.extend(SeqRange::new(first, count));
-        }
-    }
-
-    /// The next NAK confirmation, in [`Session::nak_ranges`]: how long the children need not ask.
-    pub(crate) fn poll_confirm(&mut self, now: Instant) -> Option<Duration> {
-        if self.confirms.is_empty() {
-            return None;
-        }
-        self.ranges.clear();
-        self.ranges.extend(self.confirms.drain(..));
-        self.stats.confirms_sent += 1;
-        Some(self.confirm_until.since(now))
-    }
-
-    /// Takes a parent's word that it sees to these gaps: they are not asked for until its time is over.
-    pub(crate) fn handle_confirm(
-        &mut self,
-        now: Instant,
-        header: &Header,
-        (from, rto): (NeighborId, Duration),
-        ranges: NakRanges<'_>,
-    ) -> Result<(), Reject> {
-        if self.is_ingress() {
-            return Err(Reject::Role);
-        }
-        if self.epoch != Some(header.epoch) {
-            return Err(Reject::EpochOld);
-        }
-        self.stats.confirms_received += 1;
-        if self.parent() != Some(from) {
-            return Ok(());
-        }
-        let promised = Duration::from_nanos(header.timestamp).min(BACK_OFF_MAX.max(4 * rto));
-        let until = now + promised;
-        let own_due = until + self.config.reorder_delay;
-        let mut room = NAK_SEQUENCES_MAX;
-        let known = self.window.next();
-        for range in ranges.iter() {
-            // Of a lost tail the parent heard first; the children are told with the others.
-            if range.last() >= self.window.next() {
-                self.advance_to(now, range.last().next())?;
-                self.confirm_until = self.confirm_until.max(until + self.margin());
-            }
-            let mut seq = range.first().max(self.first).max(self.window.trail());
-            let end = range.last().next().min(self.window.next());
-            while seq < end && room > 0 {
-                if self.window.is_missing(seq) {
-                    if self.asks.is_fresh(seq) {
-                        self.copying.excuse();
-                    }
-                    self.asks.promised(seq, own_due);
-                    if own_due > self.asks.told(seq) && seq < known {
-                        self.confirm(seq, 1, until + self.margin());
-                    }
-                }
-                seq = seq.next();
-                room -= 1;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The tree that a packet came by, and its mark.
@@ -619,23 +416,4 @@ pub(super) fn tree_of(header: &Header) -> (Tree, Marks) {
 
 pub(crate) fn neighbor(neighbors: &[Option<Neighbor>], id: NeighborId) -> Option<&Neighbor> {
     neighbors.get(usize::from(id.0))?.as_ref()
-}
-
-/// Adds `seq` to the ranges, extending the last one where it follows. `false`: they are full.
-fn add_to(ranges: &mut alloc::vec::Vec<SeqRange>, seq: Seq) -> bool {
-    if let Some(last) = ranges.last_mut()
-        && last.last().next() == seq
-        && let Some(longer) = SeqRange::new(last.first(), last.count() + 1)
-    {
-        *last = longer;
-        return true;
-    }
-    let room = ranges.len() < super::NAK_RANGES_MAX;
-    match SeqRange::new(seq, 1) {
-        Some(range) if room => {
-            ranges.push(range);
-            true
-        }
-        _ => false,
-    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::SessionId;
 use crate::neighbor::Neighbor;
 use crate::seq::SeqRange;
 use crate::wire::{self, Header, Kind, NakRanges};

@@ -53,14 +53,21 @@ fn sessions_and_neighbors_come_and_go() {
     let got = changes(&[
         ("id = 2", "id = 3"),
         ("name = \"lh1\"", "name = \"lh2\""),
-        ("downstream = [\"lh1\"]", "downstream = [\"lh2\"]"),
+        (
+            "downstream = [\"lh1\"]\ndelivery",
+            "downstream = [\"lh2\"]\ndelivery",
+        ),
+        ("second_downstream = [\"lh1\"]\n", ""),
+        ("second_upstream = [\"core2\"]\n", ""),
         ("downstream = [\"lh1\"]", "downstream = [\"lh2\"]"),
         ("repair_rate = \"10kpps\"", "repair_rate = \"20kpps\""),
     ])
     .unwrap();
-    assert_eq!(got.sessions_removed, [SessionId(2)]);
-    assert_eq!(got.sessions_added[0].id, SessionId(3));
-    assert_eq!(got.sessions_updated[0].id, SessionId(1));
+    // The first has lost its second tree: it begins afresh.
+    assert_eq!(got.sessions_removed, [SessionId(1), SessionId(2)]);
+    assert_eq!(got.sessions_added[0].id, SessionId(1));
+    assert_eq!(got.sessions_added[1].id, SessionId(3));
+    assert!(got.sessions_updated.is_empty());
     assert_eq!(got.neighbors_removed, ["lh1"]);
     assert_eq!(got.neighbors_added[0].name, "lh2");
     assert_eq!(got.neighbors_updated[0].repair_rate_pps, 20_000);
@@ -92,9 +99,76 @@ fn another_set_of_ports_needs_a_restart() {
     let refused = changes(&[
         ("name = \"down\"", "name = \"south\""),
         ("port = \"down\"", "port = \"south\""),
+        ("port = \"down\"", "port = \"south\""),
     ]);
     assert_eq!(
         refused.unwrap_err().keys,
         ["port (added, removed or in another order)"]
     );
+}
+
+#[test]
+fn how_gaps_are_filled_changes_in_a_running_session() {
+    let got = changes(&[
+        ("overlay = \"auto\"", "overlay = \"copy\""),
+        ("subcast_threshold = 8", "subcast_threshold = 2"),
+        ("catch_up = \"1s\"", "catch_up = \"2s\""),
+        ("idle_timeout = \"5min\"", "idle_timeout = \"6min\""),
+        ("catch_up = \"500ms\"", "catch_up = \"600ms\""),
+    ])
+    .unwrap();
+    let updated = &got.sessions_updated[0];
+    assert_eq!(updated.mode, overlay::Mode::Copy);
+    assert_eq!(updated.clients[0].catch_up, Duration::from_millis(600));
+    assert_eq!(
+        Changes {
+            sessions_updated: Vec::new(),
+            ..got
+        },
+        Changes::default()
+    );
+}
+
+#[test]
+fn another_parity_or_second_tree_begins_the_session_afresh() {
+    let second = "second_upstream = [\"core2\"]\nsecond_downstream = [\"lh1\"]\n";
+    for edit in [
+        ("parity = 3", "parity = 4"),
+        ("fec = { block = 16, parity = 3 }\n", ""),
+        (second, ""),
+    ] {
+        let got = changes(&[edit]).unwrap();
+        assert_eq!(got.sessions_removed, [SessionId(1)], "{edit:?}");
+        assert_eq!(got.sessions_added.len(), 1, "{edit:?}");
+        assert!(got.sessions_updated.is_empty(), "{edit:?}");
+    }
+}
+
+#[test]
+fn hold_down_needs_a_restart() {
+    let refused = changes(&[("hold_down = \"2s\"", "hold_down = \"3s\"")]);
+    assert_eq!(refused.unwrap_err().keys, ["node.hold_down"]);
+}
+
+#[test]
+fn a_repair_rate_that_follows_the_sessions_is_no_change() {
+    let faster = [("max_rate = \"20kpps\"", "max_rate = \"40kpps\"")];
+    assert_eq!(changes(&faster).unwrap().neighbors_updated, []);
+
+    // Twice the 20 kpps and the 25 kpps of its sessions, then twice the 40 and the 25.
+    let rate = |of: &Config| of.node.neighbors[1].repair_rate_pps;
+    let (running, mut new) = (edited(&[]), edited(&faster));
+    assert_eq!((rate(&running), rate(&new)), (90_000, 130_000));
+    let said = new.keep_repair_rates(&running);
+    assert_eq!(rate(&new), 90_000);
+    assert_eq!(
+        said[0],
+        "neighbor lh1 keeps a repair rate of 90kpps until a restart, but the sessions now want 130kpps"
+    );
+
+    // One that is written at last is a change.
+    let lh1 = "address = \"10.0.2.2\"\n";
+    let written = format!("{lh1}repair_rate = \"60kpps\"\n");
+    let got = changes(&[(lh1, &written)]).unwrap();
+    assert_eq!(got.neighbors_updated[0].repair_rate_pps, 60_000);
 }

@@ -2,13 +2,10 @@
 
 use dataplane::{ClientConfig, NodeConfig, SessionConfig};
 
-use super::network::{is_edge, is_host_address, unknown};
-use super::{check_unique, is_on_link};
+use super::network::{is_edge, is_host_address};
+use super::{check_unique, is_on_link, tree};
 use crate::config::findings::{Fault, Findings};
 use crate::config::quantity::print_duration;
-
-/// A session's children are a bitmap of 64 bits in the worker.
-const DOWNSTREAM_MAX: usize = 64;
 
 /// Checks the sessions.
 pub(super) fn check_sessions(node: &NodeConfig, findings: &mut Findings) {
@@ -27,7 +24,7 @@ pub(super) fn check_sessions(node: &NodeConfig, findings: &mut Findings) {
         let path = format!("session[{i}]");
         check_channel(&path, node, session, findings);
         check_role(&path, session, findings);
-        check_tree(&path, node, session, findings);
+        tree::check_trees(&path, node, session, findings);
         check_flow(&path, session, findings);
         check_flow_is_its_own(i, sessions, findings);
         check_times(&path, session, findings);
@@ -100,41 +97,6 @@ fn check_role(path: &str, session: &SessionConfig, findings: &mut Findings) {
     }
 }
 
-/// The neighbors above and below.
-fn check_tree(path: &str, node: &NodeConfig, session: &SessionConfig, findings: &mut Findings) {
-    let place = |key: &str, i: usize| format!("{path}.{key}[{i}]");
-    let above = session.upstream.iter().enumerate();
-    let below = session.downstream.iter().enumerate();
-    let both: Vec<_> = above
-        .map(|(i, name)| (place("upstream", i), name))
-        .chain(below.map(|(i, name)| (place("downstream", i), name)))
-        .collect();
-    for (at, name) in &both {
-        if !node
-            .neighbors
-            .iter()
-            .any(|neighbor| neighbor.name == **name)
-        {
-            let known = node.neighbors.iter().map(|neighbor| neighbor.name.as_str());
-            unknown("neighbor", name, known, at, findings);
-        }
-    }
-    check_unique(both.into_iter(), findings, |name| {
-        format!("neighbor `{name}` is in this session's tree twice")
-    });
-    if session.downstream.len() > DOWNSTREAM_MAX {
-        let message = format!(
-            "{} downstream neighbors are too many: {DOWNSTREAM_MAX} at most for one session on one node",
-            session.downstream.len()
-        );
-        let at = format!("{path}.downstream");
-        findings.error(
-            &[(&at, "")],
-            Fault::new(message).hint("put a transit node between"),
-        );
-    }
-}
-
 fn check_flow(path: &str, session: &SessionConfig, findings: &mut Findings) {
     let Some(flow) = session.flow else {
         return;
@@ -204,6 +166,23 @@ fn check_times(path: &str, session: &SessionConfig, findings: &mut Findings) {
             &[(&at("reorder_delay"), ""), (&at("deadline"), "")],
             Fault::new(message).hint("make reorder_delay far shorter than the deadline"),
         );
+    }
+    let clients = session.clients.iter().enumerate();
+    let clients =
+        clients.map(|(i, client)| (at(&format!("client[{i}].catch_up")), client.catch_up));
+    for (at_catch_up, span) in clients.chain([(at("catch_up"), session.catch_up)]) {
+        if span > retention {
+            let message = format!(
+                "a history of {} is asked for, but packets are kept for {} only",
+                print_duration(span),
+                print_duration(retention)
+            );
+            let hint = "make catch_up at most the retention, or the retention longer";
+            findings.error(
+                &[(&at_catch_up, ""), (&at("retention"), "")],
+                Fault::new(message).hint(hint),
+            );
+        }
     }
 }
 

@@ -153,8 +153,8 @@ fn a_session_is_matched_at_its_ingress_and_comes_from_upstream_elsewhere() {
     );
     expect(
         "downstream = [\"lh1\"]\ndelivery",
-        "downstream = [\"lh1\", \"ing\"]\ndelivery",
-        "neighbor `ing` is in this session's tree twice",
+        "downstream = [\"lh1\", \"lh1\"]\ndelivery",
+        "neighbor `lh1` is in this session's tree twice",
     );
 }
 
@@ -182,8 +182,9 @@ fn at_most_64_downstream_neighbors() {
     let list = format!("downstream = [{}]\ndelivery", names.join(", "));
     let said = said("downstream = [\"lh1\"]\ndelivery", &list);
     assert!(
+        // The second tree's is one more.
         said.iter()
-            .any(|l| l.contains("65 downstream neighbors are too many: 64 at most")),
+            .any(|l| l.contains("66 downstream neighbors are too many: 64 at most")),
         "{said:#?}"
     );
 }
@@ -320,4 +321,107 @@ fn the_node_has_room_for_its_sessions() {
         ),
     );
     assert!(said("packets = 200000", &format!("packets = {needed}")).is_empty());
+}
+
+#[test]
+fn a_second_tree_fits_the_nodes_place() {
+    let below = "second_downstream = [\"lh1\"]";
+    expect(
+        below,
+        "second_downstream = [\"lh2\"]",
+        "there is no neighbor `lh2` (did you mean `lh1`?)",
+    );
+    expect(
+        below,
+        "second_downstream = [\"core2\"]",
+        "neighbor `core2` is in this session's second tree twice",
+    );
+    expect(
+        "second_upstream = [\"core2\"]\n",
+        "",
+        "session `tv1` passes on a second tree that comes from nowhere",
+    );
+    expect(
+        "second_upstream = [\"core2\"]",
+        "second_upstream = [\"ing\"]",
+        "both trees of session `tv1` come from `ing`",
+    );
+    expect(
+        "match = { destination",
+        "second_upstream = [\"core2\"]\nmatch = { destination",
+        "session `tv2` has no upstream, but a second one (an ingress sends both trees",
+    );
+    // A ring: what is below in one tree is above in the other.
+    let ring = "second_upstream = [\"lh1\"]\nsecond_downstream = [\"core2\"]";
+    let here = format!("second_upstream = [\"core2\"]\n{below}");
+    assert!(said(&here, ring).is_empty());
+}
+
+#[test]
+fn a_history_is_kept_before_it_is_asked_for() {
+    expect(
+        "catch_up = \"1s\"",
+        "catch_up = \"4s\"",
+        "a history of 4s is asked for, but packets are kept for 3s only",
+    );
+    expect(
+        "catch_up = \"500ms\"",
+        "catch_up = \"3001ms\"",
+        "a history of 3001ms is asked for, but packets are kept for 3s only",
+    );
+    assert!(said("catch_up = \"500ms\"", "catch_up = \"3s\"").is_empty());
+}
+
+#[test]
+fn recovery_has_bounds() {
+    expect(
+        "overlay = \"auto\"",
+        "overlay = \"push\"",
+        "`push` is not known here (write \"pull\" or \"copy\" or \"auto\")",
+    );
+    expect(
+        "block = 16",
+        "block = 129",
+        "`129` is out of range (from 1 to 128)",
+    );
+    expect(
+        "parity = 3",
+        "parity = 33",
+        "`33` is out of range (from 1 to 32)",
+    );
+    expect(
+        "fec = { block = 16, parity = 3 }",
+        "fec = { block = 16 }",
+        "`parity` is missing (add parity = 2)",
+    );
+    expect(
+        "subcast_threshold = 8",
+        "subcast_threshold = 65",
+        "`65` is out of range (from 0 to 64)",
+    );
+    expect(
+        "idle_timeout = \"5min\"",
+        "idle_timeout = \"500ms\"",
+        "`500ms` is out of range (from 1s to 1440min)",
+    );
+    expect(
+        "hold_down = \"2s\"",
+        "hold_down = \"1h\"",
+        "`h` is not a unit of a duration",
+    );
+}
+
+#[test]
+fn a_written_repair_rate_carries_the_copies() {
+    let lh1 = "address = \"10.0.2.2\"\n";
+    let rate = |rate: &str| format!("{lh1}repair_rate = \"{rate}\"\n");
+    expect(
+        lh1,
+        &rate("19kpps"),
+        "neighbor `lh1` may have 19kpps repairs, but the copies of its sessions need 20kpps (write at least \"40kpps\", \
+         or leave repair_rate out: it is then sized from the sessions)",
+    );
+    assert!(said(lh1, &rate("20kpps")).is_empty());
+    // Copies come down: a parent is sent none. The full file gives `ing` 10 kpps.
+    assert!(said("overlay = \"auto\"", "overlay = \"copy\"").is_empty());
 }

@@ -22,6 +22,7 @@ pub(super) struct Node {
     pub(super) idle: String,
     pub(super) hello: String,
     pub(super) detect_mult: u8,
+    pub(super) hold_down: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,7 +67,8 @@ pub(super) struct Neighbor {
     pub(super) name: String,
     pub(super) address: String,
     pub(super) port: String,
-    pub(super) repair_rate: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) repair_rate: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +79,10 @@ pub(super) struct Session {
     pub(super) source: String,
     pub(super) upstream: Vec<String>,
     pub(super) downstream: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) second_upstream: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) second_downstream: Vec<String>,
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub(super) flow: Option<Match>,
     #[serde(flatten)]
@@ -95,6 +101,8 @@ pub(super) struct Match {
 pub(super) struct Client {
     pub(super) name: String,
     pub(super) address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) catch_up: Option<String>,
 }
 
 impl Node {
@@ -104,6 +112,7 @@ impl Node {
             idle: settings.idle.clone(),
             hello: settings.hello.clone(),
             detect_mult: settings.detect_mult,
+            hold_down: settings.hold_down.clone(),
         }
     }
 }

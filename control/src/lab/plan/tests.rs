@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Plan, PortKind, TreeLink};
 use crate::config;
@@ -44,6 +45,18 @@ fn the_nodes_of_a_diamond() {
 }
 
 #[test]
+fn what_a_node_would_refuse_is_said_before_anything_starts() {
+    let refused = DIAMOND.replace(r#"name = "tv""#, r#"name = "t[v""#);
+    let topology = Topology::parse("test.toml", &refused).unwrap();
+    let error = Plan::new(&topology, Path::new("/run/lab"), PortKind::AfPacket).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("the configuration of ing") && error.contains("`t[v` can't be a name"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_cables_and_sessions_of_a_diamond() {
     let plan = plan(DIAMOND);
     insta::assert_debug_snapshot!((plan.hosts, plan.cables, plan.sessions));
@@ -72,6 +85,106 @@ fn a_client_that_cannot_be_reached_is_named() {
         error.to_string(),
         "session tv: there is no path from ing to lh"
     );
+}
+
+/// The parents in the second tree, by child.
+fn second_parents(plan: &Plan) -> Vec<(&str, String)> {
+    let nodes = plan.nodes.iter();
+    nodes
+        .filter_map(|node| {
+            let config = config::parse(&node.name, &node.config).unwrap().node;
+            let parent = config.sessions.first()?.second_upstream.first()?.clone();
+            Some((node.name.as_str(), parent))
+        })
+        .collect()
+}
+
+fn with_two_trees(text: &str) -> String {
+    text.replace("deadline = \"2s\"", "deadline = \"2s\", trees = 2")
+}
+
+#[test]
+fn a_second_tree_uses_other_links_and_other_routers() {
+    let two = plan(&with_two_trees(DIAMOND));
+    assert_eq!(
+        second_parents(&two),
+        [("b", "ing".to_string()), ("lh", "b".to_string())]
+    );
+    let lh = config::parse("lh", &two.nodes[3].config).unwrap();
+    let session = &lh.node.sessions[0];
+    // Backups stay.
+    assert_eq!(session.upstream, ["a", "b"]);
+    let b = config::parse("b", &two.nodes[2].config).unwrap();
+    assert_eq!(b.node.sessions[0].second_downstream, ["lh"]);
+    let link = |from: &str, to: &str| TreeLink {
+        from: from.to_string(),
+        to: to.to_string(),
+    };
+    assert!(two.tree_links.contains(&link("b", "lh")));
+}
+
+#[test]
+fn a_second_tree_takes_a_detour_to_go_around_a_router() {
+    // x is on the first tree. It can be passed by other links, but not be gone around on a short way.
+    let text = r#"
+name = "detour"
+routers = ["ing", "x", "p", "q", "r", "s", "lh"]
+link = [
+  { between = ["ing", "x"] },
+  { between = ["x", "lh"] },
+  { between = ["ing", "p"] },
+  { between = ["p", "x"] },
+  { between = ["x", "q"] },
+  { between = ["q", "lh"] },
+  { between = ["p", "r"] },
+  { between = ["r", "s"] },
+  { between = ["s", "lh"] },
+]
+host = [{ name = "source", router = "ing" }, { name = "c1", router = "lh" }]
+session = [{ name = "tv", source = "source", clients = ["c1"], trees = 2 }]
+"#;
+    let parents = |text: &str| -> Vec<String> {
+        let plan = plan(text);
+        let parents = second_parents(&plan).into_iter();
+        parents.map(|(at, from)| format!("{from}>{at}")).collect()
+    };
+    assert_eq!(parents(text), ["ing>p", "p>r", "r>s", "s>lh"]);
+    // Where there is no way around, other links of the same router do.
+    let cut = text.replace("  { between = [\"r\", \"s\"] },\n", "");
+    assert_eq!(parents(&cut), ["p>x", "ing>p", "x>q", "q>lh"]);
+}
+
+#[test]
+fn a_last_hop_without_a_second_path_is_named() {
+    let chain = with_two_trees(DIAMOND).replace("  { between = [\"b\", \"lh\"] },\n", "");
+    let topology = Topology::parse("test.toml", &chain).unwrap();
+    let error = Plan::new(&topology, Path::new("/"), PortKind::AfPacket).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "session tv: there is no second path from ing to lh on links that the first tree leaves free"
+    );
+}
+
+#[test]
+fn what_a_topology_says_of_recovery_reaches_the_nodes() {
+    let text = DIAMOND.replace(
+        "deadline = \"2s\"",
+        "overlay = \"auto\", fec = { block = 16, parity = 1 }, subcast_threshold = 3, catch_up = \"1s\", \
+         client_catch_up = \"500ms\", idle_timeout = \"20s\"",
+    ) + "[node]\nhold_down = \"300ms\"\n";
+    let lh = &plan(&text).nodes[3];
+    let node = config::parse("lh", &lh.config).unwrap().node;
+    let session = &node.sessions[0];
+    assert_eq!(node.hold_down, Duration::from_millis(300));
+    assert_eq!(session.mode, overlay::Mode::Auto);
+    assert_eq!(
+        session.fec.map(|fec| (fec.block, fec.parity)),
+        Some((16, 1))
+    );
+    assert_eq!(session.subcast_threshold, 3);
+    assert_eq!(session.catch_up, Duration::from_secs(1));
+    assert_eq!(session.idle_timeout, Duration::from_secs(20));
+    assert_eq!(session.clients[0].catch_up, Duration::from_millis(500));
 }
 
 #[test]

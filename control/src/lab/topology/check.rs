@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use super::{Event, Impair, SessionSettings, Topology};
 use crate::config::quantity;
 
+/// How many trees a session may be sent on.
+pub(in crate::lab) const TREES: std::ops::RangeInclusive<u8> = 1..=2;
+
 /// A name that may be part of a file's: of a lab, router or host.
 pub(in crate::lab) fn legal_name(name: &str) -> Result<String, &'static str> {
     let legal = (1..=32).contains(&name.len())
@@ -44,6 +47,7 @@ impl Topology {
                 sizes.end()
             ));
         }
+        problems.duration("node: hold_down", Some(&self.node.hold_down));
         problems.impair("link_defaults", &self.link_defaults);
         problems.settings("session_defaults", &self.session_defaults);
     }
@@ -171,9 +175,15 @@ impl Problems {
             ("deadline", &settings.deadline),
             ("retention", &settings.retention),
             ("reorder_delay", &settings.reorder_delay),
+            ("catch_up", &settings.catch_up),
+            ("client_catch_up", &settings.client_catch_up),
+            ("idle_timeout", &settings.idle_timeout),
         ];
         for (key, value) in durations {
             self.duration(&format!("{place}: {key}"), value.as_ref());
+        }
+        if let Some(trees) = settings.trees.filter(|trees| !TREES.contains(trees)) {
+            self.add(format!("{place}: trees: {trees} is neither 1 nor 2"));
         }
     }
 
