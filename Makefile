@@ -11,10 +11,12 @@ AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO) -E')
 # DPDK with its drivers; what bindgen and the C shim need; the lab's tools.
 BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libclang-dev clang
 LAB_PACKAGES := ethtool iproute2 util-linux
+# dpdk-testpmd, which the benchmark compares with.
+BENCH_PACKAGES := dpdk-dev
 # promtool, systemd-analyze and an unmodified sender and receiver.
 TEST_PACKAGES := prometheus systemd socat
 
-.PHONY: all demo modes test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-test clean
+.PHONY: all demo modes bench test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-bench deps-test clean
 
 all: build
 
@@ -35,6 +37,9 @@ endef
 deps-demo:
 	$(call install,$(BUILD_PACKAGES) $(LAB_PACKAGES))
 
+deps-bench: deps-demo
+	$(call install,$(BENCH_PACKAGES))
+
 deps-test: deps-demo
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -50,6 +55,10 @@ modes: build
 # A stream through a tree that loses 2 % on every link, to six clients that miss nothing.
 demo: build
 	./target/release/treecast lab run lab/quickstart.toml
+
+# The dataplane against testpmd, the kernel and itself: `make bench BENCH='--quick --json'` passes options on.
+bench: build deps-bench
+	./target/release/treecast bench $(BENCH)
 
 test: deps-test check unit fuzz-short e2e
 

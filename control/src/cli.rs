@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use nix::sys::signal::Signal;
 
-use crate::{config, lab, node, probe, show, sim};
+use crate::{bench, config, lab, node, probe, show, sim};
 
 /// Reliable multicast over a redundant unicast overlay, on DPDK.
 ///
@@ -29,6 +29,7 @@ enum Command {
     Show(show::Args),
     Send(probe::SendArgs),
     Recv(probe::RecvArgs),
+    Bench(bench::Args),
     /// Print a shell's completion script.
     Completions {
         /// The shell to print it for.
@@ -84,6 +85,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Show(args) => show::run(args),
         Command::Send(args) => probe::send(args),
         Command::Recv(args) => probe::recv(args),
+        Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => {
             print_completions(shell);
             Ok(())

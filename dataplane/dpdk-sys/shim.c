@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -217,6 +218,8 @@ void tc_ports_close(void)
 		(void)rte_eth_dev_close(port);
 	}
 }
+
+uint64_t tc_cycles(void) { return rte_rdtsc_precise(); }
 
 uint16_t tc_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {

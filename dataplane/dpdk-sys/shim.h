@@ -97,6 +97,9 @@ int tc_port_link(uint16_t port);
 int tc_port_stats(uint16_t port, struct tc_port_stats *stats);
 void tc_ports_close(void);
 
+/* Cycles of the time stamp counter, read when all that came before is done. */
+uint64_t tc_cycles(void);
+
 uint16_t tc_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t tc_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::mbuf::{Mbuf, Raw};
-use crate::payload::SharedPayload;
+use crate::payload::{Lent, SharedPayload};
 use crate::pool::Pool;
 
 /// Something to send: one linear buffer, or a header of its own chained to a shared payload.
@@ -20,10 +20,19 @@ unsafe impl Send for Frame {}
 impl Frame {
     /// `header` followed by `payload`, which is not copied. For ports that send chains.
     #[must_use]
+    #[inline]
     pub fn chain(header: Mbuf, payload: &SharedPayload) -> Frame {
         let raw = header.into_raw();
         payload.chain_to(raw);
         Frame { raw }
+    }
+
+    /// `header` followed by the payload that was lent; `None` if no reference is left.
+    #[inline]
+    pub(crate) fn chain_lent(header: Mbuf, payload: &mut Lent<'_>) -> Option<Frame> {
+        let raw = header.into_raw();
+        let frame = Frame { raw };
+        payload.chain_to(raw).then_some(frame)
     }
 
     /// `header` followed by a copy of `payload`, in one buffer: that of the header where it has the room, else one
@@ -41,6 +50,7 @@ impl Frame {
 
     /// Bytes of the frame, over all its segments.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.raw.pkt_len() as usize
     }
@@ -53,6 +63,7 @@ impl Frame {
 }
 
 impl From<Mbuf> for Frame {
+    #[inline]
     fn from(mbuf: Mbuf) -> Frame {
         Frame {
             raw: mbuf.into_raw(),

@@ -14,14 +14,20 @@ use crate::frame::{
 /// Length of the headers of a copy, in bytes.
 pub(crate) const COPY_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 
+/// Where in the headers of a copy the checksums of IP and UDP lie.
+const IP_CHECKSUM: usize = ETHERNET_LEN + 10;
+const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
+
+/// The headers of a copy.
+pub(crate) type CopyHeaders = [u8; COPY_HEADERS];
+
 /// The prepared headers of one client's copies, and what became of them. 64 bytes: one cache line for each copy made.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct ClientEntry {
-    ethernet: EthernetHeader,
-    ip: Ipv4Header,
-    udp_destination: U16,
-    /// Sum of `ip` without the fields that differ from packet to packet.
+    /// The client's part of the headers; zero where the packet's is.
+    headers: CopyHeaders,
+    /// Sum of the client's part of the IP header.
     ip_sum: Sum,
     /// Sum of the client's address and port: what a copy's UDP checksum has in place of the session's.
     udp_sum: Sum,
@@ -35,19 +41,90 @@ pub(crate) struct ClientEntry {
 
 const _: () = assert!(size_of::<ClientEntry>() == 64);
 
+/// What the headers of all copies of one packet have in common.
+///
+/// A copy is from the source, as the packet was, one hop on. It has no IP options: a router may drop those that it does
+/// not handle (RFC 7126), and none speaks of this part of the way.
+#[derive(Clone, Debug)]
+pub(crate) struct CopyTemplate {
+    /// The packet's part of the headers; zero where the client's is.
+    headers: CopyHeaders,
+    ip_sum: Sum,
+    /// The source's checksum with the session's destination taken out (RFC 1624); `None` if it sent none.
+    udp_sum: Option<Sum>,
+    /// Length of the UDP header and payload, in bytes.
+    pub(crate) udp_len: u16,
+}
+
+impl CopyTemplate {
+    /// Of the packet whose headers are `inner`.
+    pub(crate) fn new(inner: &InnerHeader) -> CopyTemplate {
+        let ip = Ipv4Header {
+            version_ihl: 0,
+            dscp_ecn: inner.dscp_ecn,
+            total_len: U16::new(inner.udp_len + IPV4_LEN as u16),
+            id: U16::new(inner.id),
+            fragment: U16::new(inner.fragment & DONT_FRAGMENT),
+            ttl: inner.ttl.saturating_sub(1),
+            protocol: 0,
+            checksum: U16::ZERO,
+            source: inner.source.octets(),
+            destination: [0; 4],
+        };
+        let udp = UdpHeader {
+            source: U16::new(inner.source_port),
+            destination: U16::ZERO,
+            len: U16::new(inner.udp_len),
+            checksum: U16::ZERO,
+        };
+        let session = Sum::address(inner.destination) + Sum::word(inner.destination_port);
+        let source_sum = Sum::of_checksum(inner.udp_checksum) - session;
+        CopyTemplate {
+            headers: join([&[0; ETHERNET_LEN], ip.as_bytes(), udp.as_bytes()]),
+            ip_sum: Sum::of(ip.as_bytes()),
+            udp_sum: (inner.udp_checksum != 0).then_some(source_sum),
+            udp_len: inner.udp_len,
+        }
+    }
+}
+
+/// Both parts of the headers. By value, so that the compiler may take many bytes at once.
+#[inline]
+fn merged(client: &CopyHeaders, packet: &CopyHeaders) -> CopyHeaders {
+    let mut headers = *client;
+    for (byte, packet) in headers.iter_mut().zip(packet) {
+        *byte |= packet;
+    }
+    headers
+}
+
+/// Ethernet, IP and UDP header, one after another.
+fn join([ethernet, ip, udp]: [&[u8]; 3]) -> CopyHeaders {
+    let mut headers = [0; COPY_HEADERS];
+    headers[..ETHERNET_LEN].copy_from_slice(ethernet);
+    headers[ETHERNET_LEN..][..IPV4_LEN].copy_from_slice(ip);
+    headers[ETHERNET_LEN + IPV4_LEN..].copy_from_slice(udp);
+    headers
+}
+
 impl ClientEntry {
     /// A client at `address` and UDP port `udp_port`, reached through `port` whose Ethernet address is `from`.
     pub(crate) fn new(address: Ipv4Addr, udp_port: u16, port: PortIndex, from: Mac) -> ClientEntry {
+        let ethernet = EthernetHeader {
+            destination: Mac::NONE,
+            source: from,
+            ethertype: U16::new(ETHERTYPE_IPV4),
+        };
         let mut ip = Ipv4Header::new(Ipv4Addr::UNSPECIFIED, address, 0);
         ip.fragment = U16::ZERO;
+        let udp = UdpHeader {
+            source: U16::ZERO,
+            destination: U16::new(udp_port),
+            len: U16::ZERO,
+            checksum: U16::ZERO,
+        };
         ClientEntry {
-            ethernet: EthernetHeader {
-                destination: Mac::NONE,
-                source: from,
-                ethertype: U16::new(ETHERTYPE_IPV4),
-            },
-            ip,
-            udp_destination: U16::new(udp_port),
+            headers: join([ethernet.as_bytes(), ip.as_bytes(), udp.as_bytes()]),
             ip_sum: Sum::of(ip.as_bytes()),
             udp_sum: Sum::address(address) + Sum::word(udp_port),
             port,
@@ -58,55 +135,26 @@ impl ClientEntry {
 
     /// Sets the Ethernet address of the next hop; `None` if it is not known (any more).
     pub(crate) fn set_next_hop(&mut self, to: Option<Mac>) {
-        self.ethernet.destination = to.unwrap_or(Mac::NONE);
+        let Mac(octets) = to.unwrap_or(Mac::NONE);
+        self.headers[..octets.len()].copy_from_slice(&octets);
     }
 
     /// Whether the Ethernet address of the next hop is known: copies must not be made before.
+    #[inline]
     pub(crate) fn is_resolved(&self) -> bool {
-        self.ethernet.destination != Mac::NONE
+        self.headers[..6] != Mac::NONE.0
     }
 
-    /// Writes the headers of this client's copy of a packet whose headers are `inner`; its payload is to follow.
-    ///
-    /// A copy is from the source, as the packet was, one hop on. It has no IP options: a router may drop those that it
-    /// does not handle (RFC 7126), and none speaks of this part of the way.
-    pub(crate) fn fill(&self, headers: &mut [u8; COPY_HEADERS], inner: &InnerHeader) {
-        let total_len = inner.udp_len + IPV4_LEN as u16;
-        let mut ip = self.ip;
-        ip.dscp_ecn = inner.dscp_ecn;
-        ip.total_len = U16::new(total_len);
-        ip.id = U16::new(inner.id);
-        ip.fragment = U16::new(inner.fragment & DONT_FRAGMENT);
-        ip.ttl = inner.ttl.saturating_sub(1);
-        ip.source = inner.source.octets();
-        let ip_sum = self.ip_sum
-            + Sum::word(u16::from(ip.dscp_ecn))
-            + Sum::word(total_len)
-            + Sum::word(inner.id)
-            + Sum::word(ip.fragment.get())
-            + Sum::word(u16::from(ip.ttl) << 8)
-            + Sum::address(inner.source);
-        ip.checksum = U16::new(ip_sum.checksum());
-        let udp = UdpHeader {
-            source: U16::new(inner.source_port),
-            destination: self.udp_destination,
-            len: U16::new(inner.udp_len),
-            checksum: U16::new(self.udp_checksum(inner)),
-        };
-        let (ethernet, rest) = headers.split_at_mut(ETHERNET_LEN);
-        let (ip_area, udp_area) = rest.split_at_mut(IPV4_LEN);
-        ethernet.copy_from_slice(self.ethernet.as_bytes());
-        ip_area.copy_from_slice(ip.as_bytes());
-        udp_area.copy_from_slice(udp.as_bytes());
-    }
-
-    /// The source's checksum with the session's destination taken out and the client's put in (RFC 1624).
-    fn udp_checksum(&self, inner: &InnerHeader) -> u16 {
-        if inner.udp_checksum == 0 {
-            return 0;
+    /// Writes the headers of this client's copy of a packet; its payload is to follow.
+    #[inline]
+    pub(crate) fn fill(&self, headers: &mut CopyHeaders, packet: &CopyTemplate) {
+        *headers = merged(&self.headers, &packet.headers);
+        let ip = (self.ip_sum + packet.ip_sum).checksum();
+        headers[IP_CHECKSUM..][..2].copy_from_slice(&ip.to_be_bytes());
+        if let Some(source_sum) = packet.udp_sum {
+            let udp = (source_sum + self.udp_sum).udp_checksum();
+            headers[UDP_CHECKSUM..][..2].copy_from_slice(&udp.to_be_bytes());
         }
-        let session = Sum::address(inner.destination) + Sum::word(inner.destination_port);
-        (Sum::of_checksum(inner.udp_checksum) - session + self.udp_sum).udp_checksum()
     }
 }
 

@@ -183,6 +183,12 @@ impl Drop for ThreadRegistration {
     }
 }
 
+/// Cycles of the processor's time stamp counter, read when all that came before is done. Needs no EAL.
+pub(crate) fn cycles() -> u64 {
+    // SAFETY: reads a register.
+    unsafe { dpdk_sys::tc_cycles() }
+}
+
 /// DPDK's text for an error code.
 pub(crate) fn error_text(code: i32) -> String {
     // SAFETY: returns a string that stays valid until this thread's next call.

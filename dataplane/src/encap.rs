@@ -100,6 +100,7 @@ impl Encap {
     ///
     /// # Errors
     /// [`DropReason::TooBig`] beyond the MTU, [`DropReason::NoHeaderBuffer`] if `area` is too short.
+    #[inline]
     pub(crate) fn packet(
         &self,
         area: &mut [u8],
@@ -173,6 +174,7 @@ impl Encap {
         self.parity(area, ttl, header, (body, &[]))
     }
 
+    #[inline]
     fn write(
         &self,
         outer: &mut [u8; OUTER_LEN],

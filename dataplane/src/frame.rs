@@ -119,6 +119,7 @@ struct Datagram<'a> {
 ///
 /// # Errors
 /// The reason why it is nothing.
+#[inline(always)]
 pub(crate) fn parse(frame: &[u8], local: &Local) -> Result<Parsed, DropReason> {
     let (ethernet, rest) =
         EthernetHeader::ref_from_prefix(frame).map_err(|_| DropReason::FrameTruncated)?;
@@ -132,6 +133,7 @@ pub(crate) fn parse(frame: &[u8], local: &Local) -> Result<Parsed, DropReason> {
     }
 }
 
+#[inline(always)]
 fn parse_ipv4(
     frame: &[u8],
     ethernet: &EthernetHeader,
@@ -177,6 +179,7 @@ fn parse_ipv4(
 }
 
 /// Verifies the outer UDP checksum, where there is one.
+#[inline(always)]
 fn open<'a>(
     frame: &'a [u8],
     ethernet: &'a EthernetHeader,
@@ -199,6 +202,7 @@ fn open<'a>(
     })
 }
 
+#[inline(always)]
 fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
     let (header, body) = parse_header(datagram)?;
     let channel = Channel {
@@ -282,6 +286,7 @@ fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
 }
 
 /// Reads the treecast header and says where the body behind it lies in the frame.
+#[inline(always)]
 fn parse_header(datagram: &Datagram<'_>) -> Result<(Header, Range<usize>), DropReason> {
     let body = datagram.body.clone();
     let (header, _) = Header::parse(&datagram.frame[body.clone()]).map_err(wire_reason)?;
@@ -304,6 +309,7 @@ pub(crate) fn is_tree_data(frame: &[u8], tree_port: u16) -> bool {
 ///
 /// # Errors
 /// [`DropReason::InnerBad`].
+#[inline(always)]
 pub(crate) fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, DropReason> {
     let packet = &frame[body.clone()];
     let header = InnerHeader::read(packet).map_err(|_| DropReason::InnerBad)?;
@@ -322,6 +328,7 @@ pub(crate) fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, Dro
 }
 
 /// Whether an address may be the source of a packet from the network (RFC 1812 §5.3.7).
+#[inline]
 fn is_station(address: Ipv4Addr) -> bool {
     !(address.is_multicast()
         || address.is_loopback()

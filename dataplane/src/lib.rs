@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod arp;
+pub mod bench;
 mod chain;
 mod checksum;
 mod client;

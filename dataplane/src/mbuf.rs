@@ -29,17 +29,20 @@ impl Mbuf {
         Mbuf { raw: Raw(raw) }
     }
 
+    #[inline]
     pub(crate) fn into_raw(self) -> Raw {
         ManuallyDrop::new(self).raw
     }
 
     /// The packet.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &[u8] {
         self.raw.data()
     }
 
     /// The packet, to write to.
+    #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: `data_off` and `data_len` lie within the buffer, and nobody else sees it.
         unsafe { slice::from_raw_parts_mut(self.raw.data_ptr(), self.raw.data_len().into()) }
@@ -47,6 +50,7 @@ impl Mbuf {
 
     /// Bytes of the packet.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.raw.data_len().into()
     }
@@ -59,12 +63,14 @@ impl Mbuf {
 
     /// Bytes free before the packet.
     #[must_use]
+    #[inline]
     pub fn headroom(&self) -> usize {
         self.raw.data_off().into()
     }
 
     /// Bytes free after the packet.
     #[must_use]
+    #[inline]
     pub fn tailroom(&self) -> usize {
         usize::from(self.raw.buf_len()) - self.headroom() - self.len()
     }
@@ -79,6 +85,7 @@ impl Mbuf {
     }
 
     /// Grows the packet by `len` bytes at its end and returns them, unset; `None` where there is no room.
+    #[inline]
     pub fn append(&mut self, len: usize) -> Option<&mut [u8]> {
         if len > self.tailroom() {
             return None;
@@ -89,17 +96,20 @@ impl Mbuf {
     }
 
     /// Takes `len` bytes off the front, or all there are; they stay in the headroom.
+    #[inline]
     pub fn trim_front(&mut self, len: usize) {
         let len = len.min(self.len());
         self.place(self.headroom() + len, self.len() - len);
     }
 
     /// Shortens the packet to `len` bytes; a shorter one stays as it is.
+    #[inline]
     pub fn trim_back_to(&mut self, len: usize) {
         self.place(self.headroom(), len.min(self.len()));
     }
 
     /// Both numbers are within `buf_len`, 16 bits.
+    #[inline]
     fn place(&mut self, offset: usize, len: usize) {
         self.raw.set_data_off(offset as u16);
         self.raw.set_data_len(len as u16);
@@ -186,6 +196,7 @@ impl Raw {
     }
 
     /// Makes this the first of two segments.
+    #[inline]
     pub(crate) fn link(self, next: Raw) {
         self.set_next(next.as_ptr());
         self.set_nb_segs(2);

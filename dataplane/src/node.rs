@@ -21,6 +21,7 @@ use crate::worker::{Command, EventQueue, Leftover, Reply};
 use model::Model;
 
 pub use start::StartError;
+pub(crate) use start::{Built, build, set_up_thread};
 
 /// Longest that the worker may take to answer: thousands of turns.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::ffi::CString;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 
 use thiserror::Error;
 
@@ -87,12 +87,39 @@ impl Pool {
 
     /// An empty buffer with [`HEADROOM`] bytes before its data; `None` if the pool is exhausted.
     #[must_use]
+    #[inline]
     pub fn alloc(&self) -> Option<Mbuf> {
         let mut stash = self.stash.borrow_mut();
-        if stash.is_empty() && !self.fetch(&mut stash, STASH) {
-            self.fetch(&mut stash, 1);
+        if stash.is_empty() {
+            self.refill(&mut stash);
         }
         stash.pop()
+    }
+
+    #[cold]
+    fn refill(&self, stash: &mut Vec<Mbuf>) {
+        if !self.fetch(stash, STASH) {
+            self.fetch(stash, 1);
+        }
+    }
+
+    /// Lets `write` see the `count` buffers that this thread will be given next by the pool itself, in that order: as a
+    /// driver that hands out buffers without writing to them (`net_null`) will receive them. At most a stash of them.
+    pub(crate) fn write_next(&self, count: usize, mut write: impl FnMut(&mut Mbuf)) {
+        let mut next = Vec::with_capacity(STASH);
+        if self.fetch(&mut next, count.min(STASH)) {
+            next.iter_mut().for_each(&mut write);
+        }
+        // The pool's cache is a stack: given back last to first, they lie as before.
+        while let Some(mbuf) = next.pop() {
+            drop(mbuf);
+        }
+    }
+
+    /// Lets `write` see every buffer that is free.
+    pub(crate) fn write_all(&self, mut write: impl FnMut(&mut Mbuf)) {
+        let mut all: Vec<Mbuf> = std::iter::from_fn(|| self.alloc()).collect();
+        all.iter_mut().for_each(&mut write);
     }
 
     /// Appends `count` empty buffers to `into`: all of them, or none and `false`.
@@ -153,20 +180,18 @@ impl Pool {
         &self.eal
     }
 
+    /// Appends `count` buffers to `stash`: all of them, or none and `false`.
     fn fetch(&self, stash: &mut Vec<Mbuf>, count: usize) -> bool {
-        let mut fetched = [null_mut(); STASH];
-        debug_assert!(count <= STASH);
-        // SAFETY: the pool lives, and the array has room for `count`.
-        let code = unsafe {
-            dpdk_sys::tc_mbuf_alloc_bulk(self.raw.as_ptr(), fetched.as_mut_ptr(), count as u32)
-        };
+        stash.reserve(count);
+        // An `Mbuf` is a pointer to an mbuf and nothing else.
+        let room = stash.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: the pool lives, and there is room for `count` pointers.
+        let code = unsafe { dpdk_sys::tc_mbuf_alloc_bulk(self.raw.as_ptr(), room, count as u32) };
         if code != 0 {
             return false;
         }
-        for raw in fetched.into_iter().filter_map(NonNull::new) {
-            // SAFETY: fresh from the pool, and of nobody else.
-            stash.push(unsafe { Mbuf::from_raw(raw) });
-        }
+        // SAFETY: that many were written: fresh from the pool, and of nobody else.
+        unsafe { stash.set_len(stash.len() + count) };
         true
     }
 }

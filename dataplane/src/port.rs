@@ -232,7 +232,8 @@ fn describe(id: u16) -> Result<Info, i32> {
         .into_owned();
     // net_af_xdp sends only the first segment's bytes right, net_memif mangles chains on receipt.
     let breaks_chains = ["net_af_xdp", "net_memif"].contains(&driver.as_str());
-    let chained = raw.multi_segs != 0 && !breaks_chains;
+    // net_null frees whatever it is given, and does not say so on 22.11.
+    let chained = driver == "net_null" || raw.multi_segs != 0 && !breaks_chains;
     Ok(Info {
         raw,
         driver,
@@ -263,7 +264,7 @@ fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_
         rx_queues: 1,
         tx_queues: 1,
         mtu: mtu.min(max),
-        multi_segs: u8::from(info.chained),
+        multi_segs: u8::from(info.chained && info.raw.multi_segs != 0),
     })
 }
 

@@ -128,6 +128,24 @@ impl RxQueue {
         kept
     }
 
+    /// Takes all packets that are there and gives them back to their pools, whatever they are; returns how many.
+    pub(crate) fn discard(&mut self) -> usize {
+        let mut total = 0;
+        loop {
+            let mut mbufs = [null_mut::<rte_mbuf>(); 64];
+            let room = mbufs.len() as u16;
+            // SAFETY: the port runs as long as the EAL, and `mbufs` takes `room` pointers.
+            let received =
+                unsafe { dpdk_sys::tc_rx_burst(self.port, self.queue, mbufs.as_mut_ptr(), room) };
+            if received == 0 {
+                return total;
+            }
+            // SAFETY: the queue has just handed these over, and they go nowhere else.
+            unsafe { dpdk_sys::tc_mbuf_free_bulk(mbufs.as_mut_ptr(), u32::from(received)) };
+            total += usize::from(received);
+        }
+    }
+
     /// Packets counted since the start.
     #[must_use]
     pub fn counters(&self) -> RxCounters {

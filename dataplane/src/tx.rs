@@ -10,7 +10,7 @@ use crate::chain::Frame;
 use crate::eal::Eal;
 
 /// Most frames given to a device at once: what one reads ahead without stalling the rest of the loop.
-const BURST: usize = 64;
+pub(crate) const BURST: usize = 64;
 /// Frames that wait for a device at most: some bursts, so that a hiccup costs nothing.
 pub(crate) const CAPACITY: usize = 8 * BURST;
 
@@ -58,6 +58,7 @@ impl TxBuffer {
 
     /// Puts a frame at the end; gives it back where there is no room. One that is too long for the port is dropped and
     /// counted: some drivers would write past their buffers.
+    #[inline]
     pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
         if frame.len() > self.max_frame_len {
             self.counters.oversize += 1;
@@ -109,6 +110,7 @@ impl TxBuffer {
 
     /// Frames that still fit.
     #[must_use]
+    #[inline]
     pub fn room(&self) -> usize {
         self.capacity - self.frames.len()
     }

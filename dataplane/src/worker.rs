@@ -3,11 +3,13 @@
 //! Nothing in its loop locks, logs or makes a system call beyond what a driver makes, and nothing allocates for a
 //! packet. What a turn does is bounded, so that receiving can't starve sending, nor sending the timers.
 
+mod bench;
 mod catch_up;
 mod clock;
 mod command;
 mod deliver;
 mod ending;
+mod flows;
 mod idle;
 mod parity;
 mod port;
@@ -26,13 +28,13 @@ use overlay::wire::{FEC_PARITY_MAX, FLAG_SECOND, Header};
 use overlay::{Instant, NeighborId, Node, Seq, SessionIndex, Tree};
 
 use crate::arp::{ArpOutput, ArpTable};
-use crate::config::Flow;
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{Mac, PortIndex};
 use crate::icmp::icmp_limiter;
 use crate::payload::SharedPayload;
 use crate::pool::Pool;
 use ending::Endings;
+use flows::Flows;
 use overlay::TokenBucket;
 
 pub(crate) use clock::Clock;
@@ -123,7 +125,7 @@ pub(crate) struct Worker {
     by_address: HashMap<(PortIndex, Ipv4Addr), NeighborId>,
     /// By [`SessionIndex`].
     routes: Vec<Option<Box<Route>>>,
-    flows: HashMap<Flow, SessionIndex>,
+    flows: Flows,
     arp: ArpTable,
     pools: Pools,
     overlay_port: u16,
@@ -152,7 +154,7 @@ impl Worker {
             adjacents: Vec::new(),
             by_address: HashMap::new(),
             routes: Vec::with_capacity(parts.max_sessions),
-            flows: HashMap::with_capacity(parts.max_sessions),
+            flows: Flows::with_capacity(parts.max_sessions),
             arp: parts.arp,
             pools: parts.pools,
             overlay_port: parts.overlay_port,
@@ -172,27 +174,31 @@ impl Worker {
 
     /// Runs until it is told to stop.
     pub(crate) fn run(mut self) {
-        loop {
-            let now = self.clock.now();
-            let mut work = self.receive_all(now);
-            self.node.handle_timeout(now);
-            work += self.rebuild(now);
-            work += self.transmit(now);
-            work += self.deliver(now);
-            work += self.catch_up(now);
-            work += self.flush();
-            if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
-                self.housekeeping(now);
-            }
-            if !self.commands.is_empty() {
-                self.obey(now);
-            }
-            if self.end_what_is_due(now) {
-                return;
-            }
-            self.fill_report(now);
-            self.rest(now, work);
+        while self.turn() {}
+    }
+
+    /// One turn of the loop; returns whether another one is to follow.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        let mut work = self.receive_all(now);
+        self.node.handle_timeout(now);
+        work += self.rebuild(now);
+        work += self.transmit(now);
+        work += self.deliver(now);
+        work += self.catch_up(now);
+        work += self.flush();
+        if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
+            self.housekeeping(now);
         }
+        if !self.commands.is_empty() {
+            self.obey(now);
+        }
+        if self.end_what_is_due(now) {
+            return false;
+        }
+        self.fill_report(now);
+        self.rest(now, work);
+        true
     }
 
     /// Counts the turn, and naps if there was nothing to do in it.

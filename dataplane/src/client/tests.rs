@@ -44,7 +44,7 @@ proptest! {
         entry.set_next_hop(Some(Mac([2, 0, 0, 0, 0, 9])));
         prop_assert!(entry.is_resolved());
         let mut headers = [0xaa; COPY_HEADERS];
-        entry.fill(&mut headers, &inner);
+        entry.fill(&mut headers, &CopyTemplate::new(&inner));
         // The same, built by etherparse from scratch.
         let forwarded = Ip {
             destination: client.0,
@@ -62,7 +62,7 @@ proptest! {
         let packet = emit(&ip, ports, &payload);
         let inner = InnerHeader { udp_checksum: 0, ..InnerHeader::read(&packet).unwrap() };
         let mut headers = [0; COPY_HEADERS];
-        ClientEntry::new(Ipv4Addr::new(10, 9, 1, 2), 5004, PortIndex(0), Mac::NONE).fill(&mut headers, &inner);
+        ClientEntry::new(Ipv4Addr::new(10, 9, 1, 2), 5004, PortIndex(0), Mac::NONE).fill(&mut headers, &CopyTemplate::new(&inner));
         prop_assert_eq!(&headers[40..42], [0, 0]);
     }
 }

@@ -41,6 +41,7 @@ impl InnerHeader {
     ///
     /// # Errors
     /// The reason why they are not, in words that fit a packet received as it is.
+    #[inline(always)]
     pub(crate) fn read(packet: &[u8]) -> Result<InnerHeader, DropReason> {
         let (ip, ip_len) = read_ipv4(packet)?;
         if ip.protocol != PROTOCOL_UDP {
@@ -76,11 +77,13 @@ impl InnerHeader {
     }
 
     /// Length of the whole IP packet, in bytes.
+    #[inline]
     pub(crate) const fn packet_len(&self) -> usize {
         self.len as usize - UDP_LEN + self.udp_len as usize
     }
 
     /// Length of the UDP payload, in bytes.
+    #[inline]
     pub(crate) const fn payload_len(&self) -> usize {
         self.udp_len as usize - UDP_LEN
     }
@@ -117,6 +120,7 @@ impl Inner {
     ///
     /// # Errors
     /// The reason for which it must not enter.
+    #[inline]
     pub(crate) fn verify(&self, frame: &[u8]) -> Result<(), DropReason> {
         let header = &self.header;
         if header.ttl <= 1 {
@@ -138,6 +142,7 @@ impl Inner {
 }
 
 /// Reads an IPv4 header and the length of it with its options; `packet` holds those, but perhaps no more.
+#[inline(always)]
 pub(super) fn read_ipv4(packet: &[u8]) -> Result<(&Ipv4Header, usize), DropReason> {
     let (ip, _) = Ipv4Header::ref_from_prefix(packet).map_err(|_| DropReason::FrameTruncated)?;
     let ip_len = ip.header_len();

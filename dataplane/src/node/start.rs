@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Sender, bounded};
 use crossbeam::queue::ArrayQueue;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -22,7 +22,9 @@ use crate::frame::Mac;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
 use crate::sizing::{headers_needed, packets_needed};
-use crate::worker::{Clock, Idler, Parts, Pools, Reply, RoutePort, Worker, WorkerPort};
+use crate::worker::{
+    Clock, Command, EventQueue, Idler, Parts, Pools, Reply, RoutePort, Worker, WorkerPort,
+};
 
 /// Most adjacencies of a node: what a 16-bit number tells apart.
 const NEIGHBORS_MAX: usize = u16::MAX as usize;
@@ -67,10 +69,40 @@ pub(super) fn epoch_now() -> Epoch {
 }
 
 pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
+    let Built {
+        worker,
+        model,
+        ports,
+        commands,
+        events,
+        eal,
+    } = build(&config)?;
+    let worker = spawn(worker, &config, eal)?;
+    Ok(Dataplane {
+        model: model.into(),
+        ports,
+        commands,
+        events,
+        worker: Some(worker),
+    })
+}
+
+/// A node whose worker has no thread yet.
+pub(crate) struct Built {
+    pub(crate) worker: Worker,
+    pub(super) model: Model,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) commands: Sender<Command>,
+    pub(super) events: EventQueue,
+    pub(crate) eal: Eal,
+}
+
+/// Starts the EAL, opens the ports and makes the worker, with the neighbors and sessions of the configuration.
+pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let packets = config
         .pool_packets
-        .unwrap_or_else(|| packets_needed(&config));
-    let headers = headers_needed(&config);
+        .unwrap_or_else(|| packets_needed(config));
+    let headers = headers_needed(config);
     let rooms = config
         .ports
         .iter()
@@ -128,15 +160,15 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         mac: Mac(port.mac()),
         mtu: config.mtu,
     });
-    let mut model = Model::new(&config, route_ports.collect(), packets, clock);
-    let worker = populate(worker, &mut model, &config)?;
-    let worker = spawn(worker, &config, eal)?;
-    Ok(Dataplane {
-        model: model.into(),
+    let mut model = Model::new(config, route_ports.collect(), packets, clock);
+    let worker = populate(worker, &mut model, config)?;
+    Ok(Built {
+        worker,
+        model,
         ports,
         commands,
         events,
-        worker: Some(worker),
+        eal,
     })
 }
 
@@ -193,7 +225,7 @@ fn spawn(
 }
 
 /// Pins the worker's thread, and has its naps end when they should: 50 µs of timer slack would double them.
-fn set_up_thread(cpu: Option<usize>) -> Result<(), EalError> {
+pub(crate) fn set_up_thread(cpu: Option<usize>) -> Result<(), EalError> {
     let _ = nix::sys::prctl::set_timerslack(1);
     let Some(cpu) = cpu else { return Ok(()) };
     let mut cpus = CpuSet::new();

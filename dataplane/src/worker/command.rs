@@ -133,7 +133,7 @@ impl Worker {
             return Reply::Refused;
         };
         if let Some(flow) = route.flow {
-            self.flows.remove(&flow);
+            self.flows.remove(flow);
             for &port in &route.proxies {
                 self.arp.unproxy(port, flow.destination);
             }

@@ -1,14 +1,16 @@
 //! Delivering: one copy to each client, a header of its own before the shared payload.
 
-use overlay::{Instant, Seq, Session, SessionIndex};
+use overlay::{Instant, Seq, SessionIndex};
 
 use super::{COPY_BUDGET, Client, Pools, Worker, WorkerPort};
-use crate::client::{COPY_HEADERS, ClientEntry};
+use crate::chain::Frame;
+use crate::client::{COPY_HEADERS, ClientEntry, CopyTemplate};
 use crate::drops::DropReason;
 use crate::frame::{IPV4_LEN, InnerHeader};
-use crate::mbuf::Mbuf;
-use crate::payload::SharedPayload;
-use crate::pool::Pool;
+use crate::payload::{Lent, SharedPayload};
+
+/// Clients whose references to a payload are counted at once.
+const CHUNK: usize = 64;
 
 impl Worker {
     /// Passes on what is ready, as far as ports have room; returns how many packets.
@@ -20,19 +22,23 @@ impl Worker {
                 // What does not go out now stays with the session, in order.
                 return work;
             }
-            let polled = self.node.poll_deliver(now);
-            let Some((index, seq, payload)) = polled else {
+            let Some((index, seq, _)) = self.node.poll_deliver(now) else {
                 return work;
             };
-            let payload = payload.clone();
-            copies += self.fan_out(index, seq, &payload);
+            copies += self.fan_out(index, seq);
             work += 1;
         }
         work
     }
 
-    /// Sends each client of the session its copy; returns how many clients there are.
-    fn fan_out(&mut self, index: SessionIndex, seq: Seq, payload: &SharedPayload) -> usize {
+    /// Sends each client of the session its copy of a packet, which the session holds; returns how many clients there are.
+    fn fan_out(&mut self, index: SessionIndex, seq: Seq) -> usize {
+        let session = self.node.session(index);
+        let Some((session, payload)) =
+            session.and_then(|session| Some((session, session.packet(seq)?)))
+        else {
+            return 0;
+        };
         let Some(route) = self.routes.get_mut(index.0).and_then(Option::as_mut) else {
             return 0;
         };
@@ -41,56 +47,90 @@ impl Worker {
             self.drops.count(DropReason::InnerBad);
             return 0;
         };
-        route.follow_epoch(self.node.session(index).and_then(Session::epoch));
-        let count = route.clients.len();
-        for client in route.clients.iter_mut().filter(|client| client.from <= seq) {
-            let port = &mut self.ports[usize::from(client.entry.port.0)];
-            let sent = client.send(port, &self.pools, (&inner, payload));
-            if let Err(reason) = sent {
-                self.drops.count(reason);
+        route.follow_epoch(session.epoch());
+        let packet = CopyTemplate::new(&inner);
+        for clients in route.clients.chunks_mut(CHUNK) {
+            let mut copies = Copies {
+                packet: &packet,
+                payload,
+                lent: payload.lend(clients.len() as u16),
+            };
+            for client in clients.iter_mut().filter(|client| client.from <= seq) {
+                let port = &mut self.ports[usize::from(client.entry.port.0)];
+                if let Err(reason) = copies.send(&mut client.entry, port, &self.pools) {
+                    self.drops.count(reason);
+                }
             }
         }
-        count
+        route.clients.len()
     }
 }
 
 impl Client {
-    /// Sends the client its copy of a packet, and counts it.
+    /// Sends the client alone its copy of a packet, and counts it.
     pub(super) fn send(
         &mut self,
         port: &mut WorkerPort,
         pools: &Pools,
         (inner, payload): (&InnerHeader, &SharedPayload),
     ) -> Result<(), DropReason> {
-        let entry = &mut self.entry;
-        let sent = copy_header(&pools.headers, entry, inner, port.mtu)
-            .and_then(|head| port.join(head, payload, &pools.packets))
-            .and_then(|frame| port.send(frame));
-        match sent {
-            Ok(()) => entry.packets += 1,
-            Err(_) => entry.dropped += 1,
-        }
-        sent
+        let mut copies = Copies {
+            packet: &CopyTemplate::new(inner),
+            payload,
+            lent: payload.lend(1),
+        };
+        copies.send(&mut self.entry, port, pools)
     }
 }
 
-/// The headers of one client's copy, in a buffer of their own.
-fn copy_header(
-    headers: &Pool,
-    client: &ClientEntry,
-    inner: &InnerHeader,
-    mtu: u16,
-) -> Result<Mbuf, DropReason> {
-    if !client.is_resolved() {
-        return Err(DropReason::ArpUnresolved);
+/// The copies of a packet that are made in one go.
+struct Copies<'a> {
+    packet: &'a CopyTemplate,
+    payload: &'a SharedPayload,
+    /// A reference for each of them.
+    lent: Lent<'a>,
+}
+
+impl Copies<'_> {
+    /// Sends a client its copy, and counts it.
+    #[inline]
+    fn send(
+        &mut self,
+        client: &mut ClientEntry,
+        port: &mut WorkerPort,
+        pools: &Pools,
+    ) -> Result<(), DropReason> {
+        let sent = self
+            .make(client, port, pools)
+            .and_then(|frame| port.send(frame));
+        match sent {
+            Ok(()) => client.packets += 1,
+            Err(_) => client.dropped += 1,
+        }
+        sent
     }
-    if inner.udp_len > mtu.saturating_sub(IPV4_LEN as u16) {
-        return Err(DropReason::TooBig);
+
+    #[inline]
+    fn make(
+        &mut self,
+        client: &ClientEntry,
+        port: &WorkerPort,
+        pools: &Pools,
+    ) -> Result<Frame, DropReason> {
+        if !client.is_resolved() {
+            return Err(DropReason::ArpUnresolved);
+        }
+        if self.packet.udp_len > port.mtu.saturating_sub(IPV4_LEN as u16) {
+            return Err(DropReason::TooBig);
+        }
+        let mut head = pools.headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
+        let area = head
+            .append(COPY_HEADERS)
+            .and_then(|area| area.first_chunk_mut());
+        client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, self.packet);
+        if port.chained {
+            return Frame::chain_lent(head, &mut self.lent).ok_or(DropReason::NoHeaderBuffer);
+        }
+        Frame::linear(head, self.payload, &pools.packets).ok_or(DropReason::NoPacketBuffer)
     }
-    let mut head = headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
-    let area = head
-        .append(COPY_HEADERS)
-        .and_then(|area| area.first_chunk_mut());
-    client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, inner);
-    Ok(head)
 }

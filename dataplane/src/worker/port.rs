@@ -16,7 +16,7 @@ use crate::payload::SharedPayload;
 use crate::pool::Pool;
 use crate::rx::RxQueue;
 use crate::snapshot::ImpairmentSnapshot;
-use crate::tx::TxBuffer;
+use crate::tx::{BURST, TxBuffer};
 
 /// How long a device may refuse all frames before those that wait are given up: longer than any pause of a link.
 const STUCK: Duration = Duration::from_millis(100);
@@ -110,13 +110,17 @@ impl WorkerPort {
         self.impaired.as_ref()?.next_due()
     }
 
-    /// Queues a frame; a full buffer is flushed first.
+    /// Queues a frame, and hands a burst to the device when it is complete: while caches hold it.
+    #[inline]
     pub(crate) fn send(&mut self, frame: Frame) -> Result<(), DropReason> {
-        let Err(frame) = self.tx.push(frame) else {
-            return Ok(());
-        };
-        self.flush();
-        self.tx.push(frame).map_err(|_| {
+        if self.tx.room() == 0 {
+            self.flush();
+        }
+        let pushed = self.tx.push(frame);
+        if self.tx.len().is_multiple_of(BURST) {
+            self.flush();
+        }
+        pushed.map_err(|_| {
             self.tx_dropped += 1;
             DropReason::TxFull
         })
@@ -124,6 +128,7 @@ impl WorkerPort {
 
     /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
     /// everything for a while does not hold up the other ports; it drops what does not fit.
+    #[inline]
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         let stuck = self
             .stuck_since
@@ -132,6 +137,7 @@ impl WorkerPort {
     }
 
     /// `header` before `payload`, as this port wants it.
+    #[inline]
     pub(crate) fn join(
         &self,
         header: Mbuf,

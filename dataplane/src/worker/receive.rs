@@ -8,7 +8,6 @@ use overlay::{Instant, Reject};
 
 use super::{RX_BURST, Worker};
 use crate::arp::ArpPacket;
-use crate::config::Flow;
 use crate::drops::DropReason;
 use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
@@ -122,6 +121,7 @@ impl Worker {
     }
 
     /// A unicast packet: of a session that begins here, or of nobody.
+    #[inline(always)]
     fn receive_flow(
         &mut self,
         now: Instant,
@@ -129,18 +129,8 @@ impl Worker {
         mbuf: Mbuf,
         inner: &Inner,
     ) -> Result<(), DropReason> {
-        let flow = Flow {
-            destination: inner.header.destination,
-            port: inner.header.destination_port,
-            source: Some(inner.header.source),
-        };
-        let index = self.flows.get(&flow).or_else(|| {
-            self.flows.get(&Flow {
-                source: None,
-                ..flow
-            })
-        });
-        let index = *index.ok_or(DropReason::FlowUnknown)?;
+        let index = self.flows.find(&inner.header);
+        let index = index.ok_or(DropReason::FlowUnknown)?;
         inner.verify(mbuf.data())?;
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;

@@ -235,6 +235,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// Sends what `frame` makes for each branch of a tree.
+#[inline]
 fn send_on_branches(
     route: &Route,
     (ports, drops): (&mut [WorkerPort], &mut DropCounters),
@@ -251,6 +252,7 @@ fn send_on_branches(
 }
 
 /// The headers of a packet with a payload, in a buffer of their own.
+#[inline]
 fn packet_header(
     headers: &Pool,
     encap: &Encap,

@@ -13,6 +13,7 @@ use crate::payload::PayloadMeta;
 use crate::worker::{Worker, tree_of};
 
 impl Worker {
+    #[inline(always)]
     pub(super) fn receive_data(
         &mut self,
         now: Instant,
@@ -91,6 +92,7 @@ impl Worker {
 
     /// (S,G) and RPF: the packet must be of its session's channel and come from a neighbor that is upstream on the tree
     /// that it came by, which is returned.
+    #[inline]
     fn check_channel(
         &self,
         port: PortIndex,

@@ -1,0 +1,55 @@
+//! The other side of a contender of ours: measures whenever a line with a number of milliseconds comes.
+
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use dataplane::bench::{Protocol, Rig, Sample};
+
+use super::kernel::Sender;
+use super::rows::Subject;
+
+/// Measures `subject`, as JSON, on this CPU, until there is no more input.
+pub(super) fn serve(subject: &str, cpu: usize) -> Result<(), String> {
+    let subject: Subject = serde_json::from_str(subject).map_err(|error| error.to_string())?;
+    match subject {
+        Subject::Worker(workload) => {
+            let mut rig = Rig::new(workload, Some(cpu)).map_err(|error| error.to_string())?;
+            answer(|slice| rig.run(slice))
+        }
+        Subject::Protocol => {
+            pin(cpu)?;
+            let mut protocol = Protocol::new();
+            answer(|slice| Ok(protocol.run(slice)))
+        }
+        Subject::Kernel { clients, size } => {
+            pin(cpu)?;
+            let mut sender = Sender::new(clients, size)?;
+            answer(|slice| sender.run(slice))
+        }
+    }
+}
+
+fn pin(cpu: usize) -> Result<(), String> {
+    let mut cpus = nix::sched::CpuSet::new();
+    cpus.set(cpu)
+        .and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus))
+        .map_err(|error| format!("CPU {cpu}: {error}"))
+}
+
+fn answer(mut measure: impl FnMut(Duration) -> Result<Sample, String>) -> Result<(), String> {
+    let mut output = std::io::stdout().lock();
+    let mut say = |line: &str| {
+        let said = writeln!(output, "{line}").and_then(|()| output.flush());
+        said.map_err(|error| error.to_string())
+    };
+    say("ready")?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        let slice = line.parse().map_err(|_| format!("not a number: {line}"))?;
+        match measure(Duration::from_millis(slice)) {
+            Ok(sample) => say(&serde_json::to_string(&sample).map_err(|e| e.to_string())?)?,
+            Err(reason) => say(&reason)?,
+        }
+    }
+    Ok(())
+}
