@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use overlay::PARITY_KEPT_MAX;
+
 use crate::config::{Impairment, NodeConfig, PortConfig, SessionConfig};
 use crate::device::buffers_held;
 use crate::impair::MAX_HELD;
@@ -15,14 +17,11 @@ const BOTH_WAYS: usize = 2 * DESCRIPTORS as usize;
 /// Buffers that an impairment holds which neither delays nor queues: a burst, and those that others overtake.
 const REORDERED: usize = 64;
 
-/// Parity packets that a receiver of a session with parity keeps at most.
-const PARITY_KEPT: usize = 256;
-
 /// Packets that a session may hold: what its rate brings in the longer of retention and deadline, and its parity.
 #[must_use]
 pub fn held_max(session: &SessionConfig) -> usize {
     let keeps_parity = session.fec.is_some() && !session.upstream.is_empty();
-    let parity = if keeps_parity { PARITY_KEPT } else { 0 };
+    let parity = if keeps_parity { PARITY_KEPT_MAX } else { 0 };
     session.protocol(&|_| None).held_max() + parity
 }
 

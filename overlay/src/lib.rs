@@ -32,8 +32,8 @@ pub use neighbor::{Neighbor, NeighborConfig, NeighborStats, StateReason};
 pub use node::{Body, Destination, Event, Node, NodeConfig, Rebuild, SessionIndex, Transmit};
 pub use seq::{Epoch, NeighborId, Seq, SeqRange, SessionId};
 pub use session::{
-    CHILDREN_MAX, CatchUp, Fec, Mode, NAK_RANGES_MAX, Order, Reject, Session, SessionConfig,
-    SessionStats, Tree,
+    CHILDREN_MAX, CatchUp, Fec, Mode, NAK_RANGES_MAX, Order, PARITY_KEPT_MAX, Reject, Session,
+    SessionConfig, SessionStats, Tree,
 };
 pub use time::Instant;
 

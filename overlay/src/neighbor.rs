@@ -49,6 +49,7 @@ use core::time::Duration;
 
 use crate::bucket::TokenBucket;
 use crate::rtt::Rtt;
+use crate::time::nanos;
 use crate::wire::{Header, Hello, HelloState, Kind};
 use crate::{Epoch, Instant, Seq, SessionId};
 
@@ -409,7 +410,7 @@ impl Neighbor {
             detect_mult: self.config.detect_mult.max(1),
             state: self.state,
             echo: self.heard.map_or(0, |heard| heard.timestamp),
-            held_ns: u64::try_from(held.as_nanos()).unwrap_or(u64::MAX),
+            held_ns: nanos(held),
         };
         Some((header, hello))
     }

@@ -29,7 +29,6 @@ mod parity;
 mod receive;
 mod stats;
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -50,8 +49,9 @@ pub use answer::CHILDREN_MAX;
 pub use catch_up::CatchUp;
 pub use config::{Fec, Mode, Order, SessionConfig, Tree};
 pub(crate) use copying::Request;
+pub use parity::PARITY_KEPT_MAX;
 pub use receive::Reject;
-pub(crate) use receive::neighbor;
+pub(crate) use receive::{neighbor, neighbor_mut};
 pub use stats::SessionStats;
 
 /// Most ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
@@ -94,7 +94,7 @@ pub struct Session<P> {
     /// Ranges of the packet that was polled last.
     ranges: Vec<SeqRange>,
     /// Gaps to tell the children of, and until when they need not ask.
-    confirms: VecDeque<SeqRange>,
+    confirms: Vec<SeqRange>,
     confirm_until: Instant,
     answers: Answers,
     deliveries: Option<Deliveries>,
@@ -165,7 +165,7 @@ impl<P> Session<P> {
                 .map(|fec| ParityMaker::new(now, fec)),
             history: None,
             ranges: Vec::with_capacity(NAK_RANGES_MAX),
-            confirms: VecDeque::with_capacity(NAK_RANGES_MAX),
+            confirms: Vec::with_capacity(NAK_RANGES_MAX),
             confirm_until: Instant(0),
             answers: Answers::new(&config, capacity),
             deliveries: config

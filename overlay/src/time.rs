@@ -37,7 +37,7 @@ impl Sub<Duration> for Instant {
 }
 
 /// A duration in nanoseconds: 584 years at most. Without the 128 bits of `Duration::as_nanos`, which cost.
-const fn nanos(span: Duration) -> u64 {
+pub(crate) const fn nanos(span: Duration) -> u64 {
     span.as_secs()
         .saturating_mul(1_000_000_000)
         .saturating_add(span.subsec_nanos() as u64)

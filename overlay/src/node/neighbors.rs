@@ -38,7 +38,7 @@ impl<P> Node<P> {
     }
 
     pub(super) fn neighbor_mut(&mut self, id: NeighborId) -> Option<&mut Neighbor> {
-        self.neighbors.get_mut(usize::from(id.0))?.as_mut()
+        crate::session::neighbor_mut(&mut self.neighbors, id)
     }
 
     pub(super) fn neighbor_timeouts(&mut self, now: Instant) {

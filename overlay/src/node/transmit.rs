@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use super::{Node, NodeConfig, SessionIndex};
 use crate::neighbor::Neighbor;
-use crate::session::{Answer, Request, Session};
+use crate::session::{Answer, Request, Session, neighbor_mut};
+use crate::time::nanos;
 use crate::wire::{FLAG_HISTORY, FLAG_SECOND, Header, Hello, Kind, ParityHeader};
 use crate::{Instant, NeighborId, Seq, SeqRange, Tree};
 
@@ -102,9 +103,8 @@ impl<P> Node<P> {
         let tree = Destination::Tree(index, Tree::First);
         let (to, header, body) = match found {
             Found::Confirm(hold) => {
-                let timestamp = u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX);
                 let header = Header {
-                    timestamp,
+                    timestamp: nanos(hold),
                     ..header(Kind::NakConfirm, Seq(0))
                 };
                 (tree, header, Body::Ranges(session.ranges()))
@@ -195,7 +195,7 @@ fn find_in<P>(
     config: &NodeConfig,
 ) -> Option<Found> {
     if let Some((to, _)) = session.poll_nak(now, neighbors) {
-        if let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() {
+        if let Some(neighbor) = neighbor_mut(neighbors, to) {
             neighbor.stats.naks_sent += 1;
         }
         return Some(Found::Nak(to));
@@ -226,7 +226,7 @@ fn find_in<P>(
 
 fn count_answer(answer: Answer, neighbors: &mut [Option<Neighbor>]) {
     let (Answer::Repair(to, _) | Answer::Copy(to, _) | Answer::History(to)) = answer;
-    let Some(neighbor) = neighbors[usize::from(to.0)].as_mut() else {
+    let Some(neighbor) = neighbor_mut(neighbors, to) else {
         return;
     };
     match answer {

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Reject, Session, Source};
+use super::{Reject, Session, Source, neighbor_mut};
 use crate::neighbor::Neighbor;
 use crate::window::{Marks, Slot, Window};
 use crate::wire::{FLAG_COPY, FLAG_GRAFT, FLAG_HISTORY, Header};
@@ -306,12 +306,12 @@ impl Answers {
             }
             let mut ready = true;
             for child in self.children.iter().filter(|child| child.is_on_the_tree()) {
-                ready &=
-                    bucket_of(child, neighbors).is_some_and(|to| to.repairs.ready_at(now) <= now);
+                ready &= neighbor_mut(neighbors, child.neighbor)
+                    .is_some_and(|to| to.repairs.ready_at(now) <= now);
             }
             if ready {
                 for child in self.children.iter().filter(|child| child.is_on_the_tree()) {
-                    if let Some(to) = bucket_of(child, neighbors) {
+                    if let Some(to) = neighbor_mut(neighbors, child.neighbor) {
                         to.take_repair(now);
                     }
                 }
@@ -331,10 +331,6 @@ impl Child {
     fn is_on_the_tree(&self) -> bool {
         self.configured || self.grafted_until.is_some()
     }
-}
-
-fn bucket_of<'n>(child: &Child, neighbors: &'n mut [Option<Neighbor>]) -> Option<&'n mut Neighbor> {
-    neighbors.get_mut(usize::from(child.neighbor.0))?.as_mut()
 }
 
 impl<P> Session<P> {
@@ -498,10 +494,7 @@ fn may_send(
     to: NeighborId,
     neighbors: &mut [Option<Neighbor>],
 ) -> bool {
-    let Some(neighbor) = neighbors
-        .get_mut(usize::from(to.0))
-        .and_then(Option::as_mut)
-    else {
+    let Some(neighbor) = neighbor_mut(neighbors, to) else {
         return false;
     };
     if neighbor.take_repair(now) {

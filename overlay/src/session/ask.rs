@@ -127,16 +127,13 @@ impl Asks {
         self.append(seq, list, due);
     }
 
-    /// Has the gaps up to `last` that wait for parity asked for at `due`. `true`: there were any.
-    pub(super) fn unpark(&mut self, last: Seq, due: Instant) -> bool {
-        let mut any = false;
+    /// Has the gaps up to `last` that wait for parity asked for at `due`.
+    pub(super) fn unpark(&mut self, last: Seq, due: Instant) {
         while self.lists[PARKED].head != NONE && self.lists[PARKED].head <= last {
             let seq = self.lists[PARKED].head;
             self.unlink(seq);
             self.append(seq, 0, due);
-            any = true;
         }
-        any
     }
 
     /// The lowest gap that waits for parity.
@@ -333,7 +330,7 @@ mod tests {
         for seq in [3, 7] {
             asks.open_parked(Instant(0), Seq(seq), Instant(5000));
         }
-        assert!(asks.unpark(Seq(4), Instant(100)));
+        asks.unpark(Seq(4), Instant(100));
         assert_eq!(asks.first_parked(), Some(Seq(7)));
         assert_eq!(due_now(&mut asks, Instant(100), 100), [3]);
         assert_eq!(due_now(&mut asks, Instant(5000), 100), [7]);

@@ -4,9 +4,10 @@ use core::time::Duration;
 
 use super::ask::BACK_OFF_MAX;
 use super::nak::NAK_SEQUENCES_MAX;
+use super::parent::add_to;
 use super::{Reject, Session};
 use crate::wire::{Header, NakRanges};
-use crate::{Instant, NeighborId, Seq, SeqRange};
+use crate::{Instant, NeighborId, Seq};
 
 impl<P> Session<P> {
     /// Time by which a confirmation outlasts the answer that it goes by: when that is lost, the next confirmation is there
@@ -28,23 +29,17 @@ impl<P> Session<P> {
             self.asks.tell(Seq(seq), until);
         }
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if let Some(last) = self.confirms.back_mut()
-            && last.last().next() == first
-            && let Some(longer) = SeqRange::new(last.first(), last.count().saturating_add(count))
-        {
-            *last = longer;
-        } else if self.confirms.len() < super::NAK_RANGES_MAX {
-            self.confirms.extend(SeqRange::new(first, count));
-        }
+        // Children that are not told for lack of room ask.
+        add_to(&mut self.confirms, first, count);
     }
 
-    /// The next NAK confirmation, in [`Session::nak_ranges`]: how long the children need not ask.
+    /// The next NAK confirmation, in [`Session::ranges`]: how long the children need not ask.
     pub(crate) fn poll_confirm(&mut self, now: Instant) -> Option<Duration> {
         if self.confirms.is_empty() {
             return None;
         }
         self.ranges.clear();
-        self.ranges.extend(self.confirms.drain(..));
+        self.ranges.append(&mut self.confirms);
         self.stats.confirms_sent += 1;
         Some(self.confirm_until.since(now))
     }

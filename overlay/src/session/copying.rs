@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::{Mode, Session};
 use crate::neighbor::Neighbor;
+use crate::time::nanos;
 use crate::wire::{FLAG_COPY, FLAG_GRAFT, FLAG_HISTORY};
 use crate::{Instant, NeighborId, Seq, Tree};
 
@@ -165,12 +166,11 @@ impl<P> Session<P> {
             .as_mut()
             .is_some_and(|history| history.ask(now))
         {
-            let span = self.config.catch_up.as_nanos();
             return Some(Request {
                 to: parent,
                 flags: FLAG_HISTORY,
                 sequence: Seq(0),
-                timestamp: u64::try_from(span).unwrap_or(u64::MAX),
+                timestamp: nanos(self.config.catch_up),
             });
         }
         if self.has_requests() && now >= self.request_at {

@@ -1,10 +1,11 @@
 //! Asking: whom, for what, and when.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::Session;
 use super::nak::NAK_SEQUENCES_MAX;
 use super::receive::neighbor;
+use super::{NAK_RANGES_MAX, Session};
 use crate::neighbor::Neighbor;
 use crate::{Instant, NeighborId, Seq, SeqRange};
 
@@ -55,7 +56,7 @@ impl<P> Session<P> {
                 }
                 continue;
             }
-            if to.is_some_and(|to| to != target) || !add_to(&mut self.ranges, seq) {
+            if to.is_some_and(|to| to != target) || !add_to(&mut self.ranges, seq, 1) {
                 break;
             }
             to = Some(target);
@@ -124,21 +125,18 @@ impl<P> Session<P> {
     }
 }
 
-/// Adds `seq` to the ranges, extending the last one where it follows. `false`: they are full.
-fn add_to(ranges: &mut alloc::vec::Vec<SeqRange>, seq: Seq) -> bool {
+/// Adds `count` sequences from `first` on to the ranges of a packet, extending the last one where they follow it.
+/// `false`: they are full.
+pub(super) fn add_to(ranges: &mut Vec<SeqRange>, first: Seq, count: u32) -> bool {
     if let Some(last) = ranges.last_mut()
-        && last.last().next() == seq
-        && let Some(longer) = SeqRange::new(last.first(), last.count() + 1)
+        && last.last().next() == first
+        && let Some(longer) = SeqRange::new(last.first(), last.count().saturating_add(count))
     {
         *last = longer;
         return true;
     }
-    let room = ranges.len() < super::NAK_RANGES_MAX;
-    match SeqRange::new(seq, 1) {
-        Some(range) if room => {
-            ranges.push(range);
-            true
-        }
-        _ => false,
-    }
+    let room = ranges.len() < NAK_RANGES_MAX;
+    let range = SeqRange::new(first, count).filter(|_| room);
+    ranges.extend(range);
+    range.is_some()
 }

@@ -13,7 +13,7 @@ use crate::wire::{FEC_PARITY_MAX, Header, ParityHeader};
 use crate::{Instant, Seq};
 
 /// Parity packets kept by a receiver: some blocks' worth, since a block is over when the next one is.
-const KEPT_MAX: usize = 256;
+pub const PARITY_KEPT_MAX: usize = 256;
 /// Blocks whose parity waits to be sent, or that wait to be rebuilt; the oldest go.
 const WAITING_MAX: usize = 64;
 /// Longest time that a gap waits for parity: two round trips of a slow link. Usually the next block ends it.
@@ -70,7 +70,7 @@ impl<P> Parities<P> {
     pub(super) fn new(fec: Option<Fec>) -> Parities<P> {
         let room = |most| if fec.is_some() { most } else { 0 };
         Parities {
-            kept: VecDeque::with_capacity(room(KEPT_MAX)),
+            kept: VecDeque::with_capacity(room(PARITY_KEPT_MAX)),
             ready: VecDeque::with_capacity(room(WAITING_MAX)),
             seen: Default::default(),
         }
@@ -91,7 +91,7 @@ impl<P> Parities<P> {
     }
 
     fn keep(&mut self, first: Seq, header: ParityHeader, packet: P) {
-        if self.kept.len() == KEPT_MAX {
+        if self.kept.len() == PARITY_KEPT_MAX {
             self.kept.pop_front();
         }
         self.kept.push_back(Kept {

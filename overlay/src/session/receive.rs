@@ -85,7 +85,7 @@ impl<P> Session<P> {
                         self.stats.duplicates += 1;
                         return Err(Reject::Duplicate);
                     }
-                    self.came_again(behind);
+                    self.lag.sample(behind);
                 }
                 Slot::Absent | Slot::Lost => return Err(Reject::SequenceOld),
             }
@@ -145,16 +145,11 @@ impl<P> Session<P> {
             }
             Slot::Held(_, at) => {
                 let behind = now.since(*at);
-                self.came_again(behind);
+                self.lag.sample(behind);
                 Err(Reject::Redundant)
             }
             Slot::Absent | Slot::Lost => Err(Reject::SequenceOld),
         }
-    }
-
-    /// Learns how far the ways lie apart: a gap may be filled by the slower one for so long.
-    fn came_again(&mut self, behind: Duration) {
-        self.lag.sample(behind);
     }
 
     /// Takes a packet that lies at or above the end of the window.
@@ -412,6 +407,13 @@ pub(super) fn tree_of(header: &Header) -> (Tree, Marks) {
     } else {
         (Tree::Second, Marks::SECOND_TREE)
     }
+}
+
+pub(crate) fn neighbor_mut(
+    neighbors: &mut [Option<Neighbor>],
+    id: NeighborId,
+) -> Option<&mut Neighbor> {
+    neighbors.get_mut(usize::from(id.0))?.as_mut()
 }
 
 pub(crate) fn neighbor(neighbors: &[Option<Neighbor>], id: NeighborId) -> Option<&Neighbor> {
