@@ -91,6 +91,8 @@ struct Entry<P> {
 #[derive(Debug)]
 pub struct Node<P> {
     config: NodeConfig,
+    /// Another part of the same node speaks to the neighbors: see [`Node::keep_quiet`].
+    quiet: bool,
     neighbors: Vec<Option<Neighbor>>,
     neighbors_due: Instant,
     hellos_due: bool,
@@ -115,6 +117,7 @@ impl<P> Node<P> {
     pub fn new(now: Instant, config: NodeConfig) -> Node<P> {
         Node {
             config,
+            quiet: false,
             neighbors: Vec::with_capacity(config.max_neighbors),
             neighbors_due: now,
             hellos_due: false,
@@ -130,7 +133,13 @@ impl<P> Node<P> {
         }
     }
 
-    /// Adds a session and returns its place.
+    /// Leaves hellos, and the news of neighbors, to another part of the same node, which has the same neighbors: where a
+    /// node's sessions are spread over several of these, one says hello, and all hear what it is answered.
+    pub fn keep_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Adds a session, new or from another part of the same node, and returns its place.
     ///
     /// # Errors
     /// The session itself, if one of that number is there or the node is full.
@@ -153,6 +162,9 @@ impl<P> Node<P> {
             sending: false,
             delivering: false,
         };
+        if entry.session.has_catch_ups() {
+            self.catching_up.push_back(index);
+        }
         self.entries[index.0] = Some(entry);
         self.by_id.insert(id, index);
         self.choose_parent(now, index);
@@ -382,6 +394,9 @@ impl<P> Node<P> {
     }
 
     fn push_event(&mut self, event: Event) {
+        if self.quiet && matches!(event, Event::Neighbor(..)) {
+            return;
+        }
         if self.events.len() == EVENTS_MAX {
             self.events.pop_front();
         }
