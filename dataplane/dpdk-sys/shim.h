@@ -43,6 +43,9 @@ struct tc_port_info {
 	uint16_t max_mtu;
 	/* MTU of the kernel interface below; 0 where there is none or it can't be read. */
 	uint32_t interface_mtu;
+	/* Most queues that it takes each way. */
+	uint16_t rx_queues_max;
+	uint16_t tx_queues_max;
 	int socket;
 };
 

@@ -4,7 +4,7 @@ mod model;
 mod report;
 mod start;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::frame::PortIndex;
 use crate::port::Port;
 use crate::snapshot::Snapshot;
-use crate::worker::{Command, EventQueue, Leftover, Reply};
+use crate::worker::{Command, EventQueue, Leftover, Reply, WorkerId};
 use model::Model;
 
 pub use start::StartError;
@@ -62,19 +62,21 @@ pub enum CommandError {
     Stopped,
 }
 
-/// A running node: ports, worker, and what the control plane knows of them.
+/// A running node: ports, workers, and what the control plane knows of them.
 ///
-/// Its methods block until the worker has acted, at most some milliseconds.
+/// Its methods block until the workers have acted, at most some milliseconds.
 pub struct Dataplane {
     model: Mutex<Model>,
     ports: Vec<Port>,
-    commands: Sender<Command>,
+    /// To each worker.
+    commands: Vec<Sender<Command>>,
     events: EventQueue,
-    worker: Option<JoinHandle<()>>,
+    /// Those that have been started, the first one first.
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Dataplane {
-    /// Starts the EAL, opens the ports and starts the worker. A process can do this once.
+    /// Starts the EAL, opens the ports and starts the workers. A process can do this once.
     ///
     /// # Errors
     /// What could not be started, and why.
@@ -84,17 +86,19 @@ impl Dataplane {
 
     /// Everything the node says of itself, now. Without a worker that answers, what the configuration tells.
     pub fn snapshot(&self) -> Snapshot {
+        // Held all the time: a session that moved meanwhile would be found twice, or nowhere.
         let model = self.lock();
         let (to, answer) = bounded(1);
-        let report = model.report(&self.ports, to);
-        let sent = self
-            .commands
-            .send_timeout(Command::Report(report), ANSWER_WITHIN)
-            .is_ok();
-        match answer.recv_timeout(ANSWER_WITHIN) {
-            Ok(report) if sent => model.finish(report),
-            _ => Snapshot::default(),
+        let mut report = model.report(&self.ports, to);
+        for (place, commands) in self.commands.iter().enumerate() {
+            report.begin(WorkerId(place as u16));
+            let sent = commands.send_timeout(Command::Report(report), ANSWER_WITHIN);
+            report = match answer.recv_timeout(ANSWER_WITHIN) {
+                Ok(report) if sent.is_ok() => report,
+                _ => return Snapshot::default(),
+            };
         }
+        model.finish(report)
     }
 
     /// The next event, oldest first.
@@ -114,10 +118,11 @@ impl Dataplane {
     pub fn add_session(&self, config: SessionConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
         let (session, clients, known) = model.new_session(&config)?;
-        match self.ask(|to| Command::AddSession(session, clients, to))? {
+        let add = |to| Command::AddSession(session, clients, to);
+        match self.ask(known.worker, add)? {
             Reply::Done => {
                 model.note(known);
-                Ok(())
+                self.publish_owners(&model)
             }
             _ => Err(CommandError::NoRoom(
                 "the node holds as many sessions as it may".into(),
@@ -132,10 +137,42 @@ impl Dataplane {
     /// the channel, the flow or the role, which make another session of it: remove and add it.
     pub fn update_session(&self, config: SessionConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
-        let (protocol, clients, known) = model.updated_session(&config)?;
+        let pinned = model.pinned(&config)?;
+        let (protocol, clients, mut known) = model.updated_session(&config)?;
+        if let Some(to) = pinned.filter(|&to| to != known.worker) {
+            self.move_to(&mut model, config.id, to)?;
+            known.worker = to;
+        }
         let change = Box::new((protocol, clients));
-        self.ask_done(|to| Command::UpdateSession(config.id, change, to))?;
+        let update = |to| Command::UpdateSession(config.id, change, to);
+        self.ask_done(known.worker, update)?;
         model.note(known);
+        Ok(())
+    }
+
+    /// Has a session go to another worker; no packet of it is lost or overtaken.
+    fn move_to(&self, model: &mut Model, id: SessionId, to: WorkerId) -> Result<(), CommandError> {
+        let from = model.worker_of(id)?;
+        let owners = Arc::new(model.owners(Some((id, to))));
+        let follow = |worker| {
+            let owners = Arc::clone(&owners);
+            self.ask_done(worker, |to| Command::FollowOwners(owners, to))
+        };
+        follow(to)?;
+        for worker in self.worker_ids() {
+            if worker != from && worker != to {
+                follow(worker)?;
+            }
+        }
+        let give = |reply| Command::GiveAway(id, to, Arc::clone(&owners), reply);
+        if let Reply::Refused = self.ask(from, give)? {
+            self.publish_owners(model)?;
+            return Err(CommandError::NoRoom(format!(
+                "session {} is about to end, or the other worker is busy",
+                id.0
+            )));
+        }
+        model.note_move(id, to);
         Ok(())
     }
 
@@ -154,19 +191,21 @@ impl Dataplane {
     /// [`CommandError::Unknown`] for the first that is not there; then none is removed.
     pub fn remove_sessions(&self, ids: &[SessionId]) -> Result<(), CommandError> {
         let model = self.lock();
-        let lingers: Result<Vec<_>, _> = ids.iter().map(|&id| model.linger(id)).collect();
-        let lingers = lingers?;
-        drop(model);
+        let lingers = ids
+            .iter()
+            .map(|&id| Ok((id, model.worker_of(id)?, model.linger(id)?)));
+        let lingers: Vec<_> = lingers.collect::<Result<_, CommandError>>()?;
         let mut answers = Vec::with_capacity(ids.len());
-        for (&id, linger) in ids.iter().zip(lingers) {
-            answers.push(self.send(|to| Command::RemoveSession(id, linger, to))?);
+        for (id, worker, linger) in lingers {
+            answers.push(self.send(worker, |to| Command::RemoveSession(id, linger, to))?);
         }
+        drop(model);
         for (&id, answer) in ids.iter().zip(answers) {
             let answer = answer.recv_timeout(ANSWER_WITHIN);
             drop(answer.map_err(|_| CommandError::Stopped)?);
             self.lock().remove(id);
         }
-        Ok(())
+        self.publish_owners(&self.lock())
     }
 
     /// Removes a session and adds it as configured now, without waiting for those below: they follow it into its next
@@ -176,8 +215,10 @@ impl Dataplane {
     /// As [`Dataplane::add_session`], when the session that was there is gone; and [`CommandError::Unknown`].
     pub fn restart_session(&self, config: SessionConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
-        model.session(config.id)?;
-        self.ask_done(|to| Command::RemoveSession(config.id, Duration::ZERO, to))?;
+        let worker = model.worker_of(config.id)?;
+        self.ask_done(worker, |to| {
+            Command::RemoveSession(config.id, Duration::ZERO, to)
+        })?;
         model.remove(config.id);
         drop(model);
         self.add_session(config)
@@ -223,15 +264,16 @@ impl Dataplane {
     pub fn add_neighbor(&self, config: NeighborConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
         let (protocol, adjacent) = model.new_neighbor(&config)?;
-        match self.ask(|to| Command::AddNeighbor(protocol, adjacent, to))? {
-            Reply::Neighbor(id) => {
-                model.add_neighbor(config, id);
-                Ok(())
-            }
-            _ => Err(CommandError::NoRoom(
-                "the node holds as many neighbors as it may".into(),
-            )),
+        for worker in self.worker_ids() {
+            let add = |to| Command::AddNeighbor(protocol, adjacent, to);
+            let Reply::Neighbor(id) = self.ask(worker, add)? else {
+                return Err(CommandError::NoRoom(
+                    "the node holds as many neighbors as it may".into(),
+                ));
+            };
+            model.add_neighbor(&config, id);
         }
+        Ok(())
     }
 
     /// Removes a neighbor that no session refers to.
@@ -241,7 +283,9 @@ impl Dataplane {
     pub fn remove_neighbor(&self, name: &str) -> Result<(), CommandError> {
         let mut model = self.lock();
         let id = model.unused_neighbor(name)?;
-        self.ask_done(|to| Command::RemoveNeighbor(id, to))?;
+        for worker in self.worker_ids() {
+            self.ask_done(worker, |to| Command::RemoveNeighbor(id, to))?;
+        }
         model.remove_neighbor(name);
         Ok(())
     }
@@ -260,10 +304,15 @@ impl Dataplane {
             what: "port",
             name: port.into(),
         })?;
-        self.ask_done(|to| Command::Impair(PortIndex(place as u16), impairment, to))
+        let port = PortIndex(place as u16);
+        for worker in self.worker_ids() {
+            let impairment = impairment.clone();
+            self.ask_done(worker, |to| Command::Impair(port, impairment, to))?;
+        }
+        Ok(())
     }
 
-    /// Stops the worker, closes the ports and returns what was learned last.
+    /// Stops the workers, closes the ports and returns what was learned last.
     pub fn stop(self) -> Snapshot {
         self.snapshot()
     }
@@ -274,41 +323,84 @@ impl Dataplane {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Has the worker do something to what the model says is there, and frees what that leaves over.
-    fn ask_done(&self, command: impl FnOnce(Sender<Reply>) -> Command) -> Result<(), CommandError> {
-        match self.ask(command)? {
+    fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..self.commands.len() as u16).map(WorkerId)
+    }
+
+    /// Tells all workers which of them has which session. A worker that is alone need not know.
+    fn publish_owners(&self, model: &Model) -> Result<(), CommandError> {
+        if self.commands.len() < 2 {
+            return Ok(());
+        }
+        let owners = Arc::new(model.owners(None));
+        for worker in self.worker_ids() {
+            let owners = Arc::clone(&owners);
+            self.ask_done(worker, |to| Command::FollowOwners(owners, to))?;
+        }
+        Ok(())
+    }
+
+    /// Has a worker do something to what the model says is there, and frees what that leaves over.
+    fn ask_done(
+        &self,
+        worker: WorkerId,
+        command: impl FnOnce(Sender<Reply>) -> Command,
+    ) -> Result<(), CommandError> {
+        match self.ask(worker, command)? {
             Reply::Left(Leftover::Session(session)) => drop(session),
             Reply::Left(Leftover::Clients(clients)) => drop(clients),
+            Reply::Left(Leftover::Owners(owners)) => drop(owners),
             Reply::Done | Reply::Neighbor(_) | Reply::Refused => {}
         }
         Ok(())
     }
 
-    /// Has the worker do something, and waits until it has.
-    fn ask(&self, command: impl FnOnce(Sender<Reply>) -> Command) -> Result<Reply, CommandError> {
-        self.send(command)?
+    /// Has a worker do something, and waits until it has.
+    fn ask(
+        &self,
+        worker: WorkerId,
+        command: impl FnOnce(Sender<Reply>) -> Command,
+    ) -> Result<Reply, CommandError> {
+        self.send(worker, command)?
             .recv_timeout(ANSWER_WITHIN)
             .map_err(|_| CommandError::Stopped)
     }
 
-    /// Has the worker do something, and returns where its answer will come.
+    /// Has a worker do something, and returns where its answer will come.
     fn send(
         &self,
+        worker: WorkerId,
         command: impl FnOnce(Sender<Reply>) -> Command,
     ) -> Result<Receiver<Reply>, CommandError> {
         let (to, answer) = bounded(1);
-        let sent = self.commands.send_timeout(command(to), ANSWER_WITHIN);
+        let sent = self.commands[worker.place()].send_timeout(command(to), ANSWER_WITHIN);
         sent.map_err(|_| CommandError::Stopped)?;
         Ok(answer)
+    }
+
+    /// Stops workers and waits for them. One that hangs in a driver is left behind.
+    fn stop_workers(&mut self, from: usize) {
+        let running = self.workers.drain(from..).zip(from..);
+        let stopping: Vec<_> = running
+            .map(|(thread, place)| {
+                let (to, answer) = bounded(1);
+                let sent = self.commands[place].send_timeout(Command::Stop(to), ANSWER_WITHIN);
+                (thread, sent.is_ok().then_some(answer))
+            })
+            .collect();
+        for (thread, answer) in stopping {
+            if answer.is_some_and(|answer| answer.recv_timeout(ANSWER_WITHIN).is_ok()) {
+                let _ = thread.join();
+            }
+        }
     }
 }
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        let stopped = self.ask(Command::Stop).is_ok();
-        // A worker that hangs in a driver is left behind rather than waited for.
-        if let Some(worker) = self.worker.take().filter(|_| stopped) {
-            let _ = worker.join();
+        // What the others still send may go by the queues of the first.
+        for from in [1, 0] {
+            self.stop_workers(from.min(self.workers.len()));
         }
     }
 }

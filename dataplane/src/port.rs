@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use thiserror::Error;
 
 use crate::Device;
-use crate::device::max_frame_len;
+use crate::device::{max_frame_len, queues};
 use crate::eal::{Eal, error_text};
 use crate::pool::Pool;
 use crate::rx::RxQueue;
@@ -113,13 +113,29 @@ impl Port {
         mtu: u16,
         pool: &Pool,
     ) -> Result<(Port, RxQueue, TxBuffer), PortError> {
+        let (port, mut receive, mut transmit) = Port::open_for(name, device, mtu, (pool, 1))?;
+        Ok((port, receive.swap_remove(0), transmit.swap_remove(0)))
+    }
+
+    /// Opens and starts the device for so many workers: with a queue each way for each of them, or as many as it has.
+    /// What it receives is spread over its queues by addresses and UDP ports (RSS), where it can do that.
+    pub(crate) fn open_for(
+        name: &str,
+        device: &Device,
+        mtu: u16,
+        (pool, workers): (&Pool, u16),
+    ) -> Result<(Port, Vec<RxQueue>, Vec<TxBuffer>), PortError> {
         let id = find(name, device)?;
         let info = describe(id).map_err(|code| failed(name, "asking the device", code))?;
-        let conf = configuration(name, mtu, &info)?;
+        let conf = configuration(name, mtu, (&info, workers))?;
         let (rx, tx) = start(id, &conf, pool).map_err(|(step, code)| failed(name, step, code))?;
         let eal = pool.eal().clone();
-        let receive = RxQueue::new(id, 0, pool.raw(), eal.clone());
-        let transmit = TxBuffer::new(id, 0, max_frame_len(device, mtu), eal.clone());
+        let receive =
+            (0..conf.rx_queues).map(|queue| RxQueue::new(id, queue, pool.raw(), eal.clone()));
+        let max_frame_len = max_frame_len(device, mtu);
+        let transmit =
+            (0..conf.tx_queues).map(|queue| TxBuffer::new(id, queue, max_frame_len, eal.clone()));
+        let (receive, transmit) = (receive.collect(), transmit.collect());
         let port = Port {
             id,
             name: name.to_string(),
@@ -241,7 +257,11 @@ fn describe(id: u16) -> Result<Info, i32> {
     })
 }
 
-fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_conf, PortError> {
+fn configuration(
+    name: &str,
+    mtu: u16,
+    (info, workers): (&Info, u16),
+) -> Result<dpdk_sys::tc_port_conf, PortError> {
     let found = info.raw.interface_mtu;
     if found != 0 && found < u32::from(mtu) {
         return Err(PortError::InterfaceMtu {
@@ -260,9 +280,10 @@ fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_
             max,
         });
     }
+    let queues = queues(&info.driver, workers);
     Ok(dpdk_sys::tc_port_conf {
-        rx_queues: 1,
-        tx_queues: 1,
+        rx_queues: queues.min(info.raw.rx_queues_max).max(1),
+        tx_queues: queues.min(info.raw.tx_queues_max).max(1),
         mtu: mtu.min(max),
         multi_segs: u8::from(info.chained && info.raw.multi_segs != 0),
     })
@@ -283,13 +304,17 @@ fn start(
     // SAFETY: as above.
     let code = unsafe { dpdk_sys::tc_port_adjust_descriptors(id, &mut rx, &mut tx) };
     done("sizing the rings", code)?;
-    // SAFETY: as above, and the pool lives as long as the EAL.
-    let code = unsafe { dpdk_sys::tc_port_rx_queue(id, 0, rx, pool.raw().as_ptr()) };
-    done("making the receive queue", code)?;
-    // SAFETY: as above.
-    done("making the transmit queue", unsafe {
-        dpdk_sys::tc_port_tx_queue(id, 0, tx)
-    })?;
+    for queue in 0..conf.rx_queues {
+        // SAFETY: as above, and the pool lives as long as the EAL.
+        let code = unsafe { dpdk_sys::tc_port_rx_queue(id, queue, rx, pool.raw().as_ptr()) };
+        done("making the receive queue", code)?;
+    }
+    for queue in 0..conf.tx_queues {
+        // SAFETY: as above.
+        done("making the transmit queue", unsafe {
+            dpdk_sys::tc_port_tx_queue(id, queue, tx)
+        })?;
+    }
     // SAFETY: the port is set up.
     done("starting", unsafe { dpdk_sys::tc_port_start(id) })?;
     // Groups of trees must come in. A device that has no such filter passes everything anyway.

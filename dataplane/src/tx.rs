@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::mem;
+use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
 use dpdk_sys::rte_mbuf;
 
 use crate::chain::Frame;
@@ -27,12 +29,17 @@ pub struct TxCounters {
     pub dropped: u64,
 }
 
+/// Frames of a worker that has no queue of its own at a port, on their way to the one that has.
+pub(crate) type Relay = Arc<ArrayQueue<Frame>>;
+
 /// A port's transmit queue with the frames that wait for it, oldest first. What the device does not take stays owned.
 ///
 /// There is one handle to it, and one thread uses it.
 pub struct TxBuffer {
     port: u16,
     queue: u16,
+    /// Takes the frames in place of the device.
+    relay: Option<Relay>,
     max_frame_len: usize,
     frames: Vec<Frame>,
     capacity: usize,
@@ -47,6 +54,7 @@ impl TxBuffer {
         TxBuffer {
             port,
             queue,
+            relay: None,
             max_frame_len,
             frames: Vec::with_capacity(capacity),
             capacity,
@@ -54,6 +62,20 @@ impl TxBuffer {
             counters: TxCounters::default(),
             _eal: eal,
         }
+    }
+
+    /// One whose frames go to the worker that has a queue at this port.
+    pub(crate) fn relayed(&self, relay: Relay) -> TxBuffer {
+        let fresh = TxBuffer::new(self.port, self.queue, self.max_frame_len, self._eal.clone());
+        TxBuffer {
+            relay: Some(relay),
+            ..fresh
+        }
+    }
+
+    /// The way to the worker that sends its frames, and counts them then, where that is another one.
+    pub(crate) fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// Puts a frame at the end; gives it back where there is no room. One that is too long for the port is dropped and
@@ -73,6 +95,19 @@ impl TxBuffer {
 
     /// Hands frames to the device until it takes no more; returns how many it took.
     pub fn flush(&mut self) -> usize {
+        let sent = match &self.relay {
+            Some(relay) => pass_on(relay, &mut self.frames, &mut self.counters),
+            None => self.flush_to_device(),
+        };
+        self.fruitless = if sent > 0 || self.frames.is_empty() {
+            0
+        } else {
+            self.fruitless + 1
+        };
+        sent
+    }
+
+    fn flush_to_device(&mut self) -> usize {
         let mut sent = 0;
         while sent < self.frames.len() {
             let end = self.frames.len().min(sent + BURST);
@@ -85,11 +120,6 @@ impl TxBuffer {
         }
         // The device owns what it took.
         self.frames.drain(..sent).for_each(mem::forget);
-        self.fruitless = if sent > 0 || self.frames.is_empty() {
-            0
-        } else {
-            self.fruitless + 1
-        };
         sent
     }
 
@@ -154,4 +184,16 @@ impl TxBuffer {
         self.counters.bytes += (bytes - left) as u64;
         taken
     }
+}
+
+/// Hands over as many frames as the other worker's ring has room for, and counts them. Nobody else puts any into it.
+fn pass_on(relay: &Relay, frames: &mut Vec<Frame>, counters: &mut TxCounters) -> usize {
+    let count = frames.len().min(relay.capacity() - relay.len());
+    for frame in frames.drain(..count) {
+        counters.packets += 1;
+        counters.bytes += frame.len() as u64;
+        let refused = relay.push(frame);
+        debug_assert!(refused.is_ok());
+    }
+    count
 }

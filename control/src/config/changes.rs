@@ -76,7 +76,8 @@ fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
     differing(&[
         ("node.name", old.name == new.name),
         ("node.idle", old.idle == new.idle),
-        ("node.cpu", old.cpu == new.cpu),
+        ("node.workers", old.workers == new.workers),
+        ("node.cpus", old.cpus == new.cpus),
         ("node.hello", old.hello_interval == new.hello_interval),
         ("node.detect_mult", old.detect_mult == new.detect_mult),
         ("node.hold_down", old.hold_down == new.hold_down),

@@ -54,7 +54,7 @@ impl Rig {
         };
         let is_fed_by_ring = workload.wire == Wire::Ring || copies > 1;
         if !is_fed_by_ring {
-            let packets = &built.worker.pools().packets;
+            let packets = &built.workers[0].pools().packets;
             if generator.is_constant() {
                 packets.write_all(|mbuf| generator.write(mbuf));
             } else {
@@ -85,14 +85,14 @@ impl Rig {
     /// A sentence, where not everything that came in went out: then nothing was measured.
     pub fn run(&mut self, time: Duration) -> Result<Sample, String> {
         for (port, address) in [(IN, BEYOND[0]), (OUT, BEYOND[1])] {
-            self.built.worker.resolve(port, address, STATION);
+            self.built.workers[0].resolve(port, address, STATION);
         }
         let mut usual = std::mem::take(&mut self.usual);
         let mut stopwatch = Stopwatch::start(&mut usual);
         while !stopwatch.is_over(time) {
             for _ in 0..SECTIONS {
                 self.feed();
-                let (worker, expected) = (&mut self.built.worker, self.expected);
+                let (worker, expected) = (&mut self.built.workers[0], self.expected);
                 let mut sent = 0;
                 stopwatch.section(|| {
                     sent = section(worker, expected);
@@ -102,7 +102,7 @@ impl Rig {
                     return Err(self.why(sent));
                 }
                 if self.workload.wire == Wire::Ring {
-                    self.built.worker.discard(OUT);
+                    self.built.workers[0].discard(OUT);
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Rig {
 
     /// Sees to the next burst.
     fn feed(&mut self) {
-        let worker = &mut self.built.worker;
+        let worker = &mut self.built.workers[0];
         if !self.is_fed_by_ring {
             if !self.generator.is_constant() {
                 let packets = &worker.pools().packets;
@@ -131,7 +131,7 @@ impl Rig {
     }
 
     fn why(&self, sent: u64) -> String {
-        let drops = self.built.worker.drops();
+        let drops = self.built.workers[0].drops();
         let drops: Vec<_> = drops
             .map(|(reason, count)| format!("{} {count}", reason.name()))
             .collect();

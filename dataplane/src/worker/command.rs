@@ -1,5 +1,6 @@
 //! What the control plane has a worker do while packets flow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -7,7 +8,7 @@ use overlay::{
     Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
 };
 
-use super::{Adjacent, Client, NewSession, Report, Route, Worker, upstream_of};
+use super::{Adjacent, Client, NewSession, Owners, Report, Route, Worker, WorkerId, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 
@@ -21,6 +22,10 @@ pub(crate) enum Command {
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
+    /// Says which worker has which session.
+    FollowOwners(Arc<Owners>, Sender<Reply>),
+    /// Has a session go to another worker, and the owners be these from then on.
+    GiveAway(SessionId, WorkerId, Arc<Owners>, Sender<Reply>),
     Report(Box<Report>),
     Stop(Sender<Reply>),
 }
@@ -39,6 +44,7 @@ pub(crate) enum Reply {
 pub(crate) enum Leftover {
     Session(NewSession),
     Clients(Vec<Client>),
+    Owners(Arc<Owners>),
 }
 
 impl Worker {
@@ -66,6 +72,11 @@ impl Worker {
                 Command::Impair(port, settings, to) => {
                     (self.impair_port(now, port, settings.as_ref()), to)
                 }
+                Command::FollowOwners(owners, to) => (self.follow_owners(now, owners), to),
+                Command::GiveAway(id, worker, owners, to) => {
+                    self.give_away(now, (id, worker), owners, to);
+                    continue;
+                }
                 Command::Report(report) => {
                     self.report = Some(report);
                     continue;
@@ -87,11 +98,35 @@ impl Worker {
         session: NewSession,
         clients: Vec<Client>,
     ) -> Reply {
-        let NewSession { session, route } = session;
+        let index = match self.install(now, session) {
+            Ok(index) => index,
+            Err(session) => return Reply::Left(Leftover::Session(session)),
+        };
+        let none = self.set_clients(now, index, clients);
+        debug_assert!(none.is_empty());
+        Reply::Done
+    }
+
+    /// Puts a session in its place, new or from another worker.
+    pub(super) fn install(
+        &mut self,
+        now: Instant,
+        session: NewSession,
+    ) -> Result<SessionIndex, NewSession> {
+        let NewSession { session, mut route } = session;
         let index = match self.node.add_session(now, session) {
             Ok(index) => index,
-            Err(session) => return Reply::Left(Leftover::Session(NewSession { session, route })),
+            Err(session) => return Err(NewSession { session, route }),
         };
+        for client in &mut route.clients {
+            let mac = client.entry.next_hop();
+            let (port, next_hop) = (client.entry.port, client.next_hop);
+            let known = self.arp.want(now, port, next_hop);
+            match (known, mac) {
+                (None, Some(mac)) => _ = self.arp.hear(now, port, next_hop, mac),
+                _ => client.entry.set_next_hop(known),
+            }
+        }
         if let Some(flow) = route.flow {
             self.flows.insert(flow, index);
             for &port in &route.proxies {
@@ -102,9 +137,7 @@ impl Worker {
             self.routes.resize_with(index.0 + 1, || None);
         }
         self.routes[index.0] = Some(route);
-        let none = self.set_clients(now, index, clients);
-        debug_assert!(none.is_empty());
-        Reply::Done
+        Ok(index)
     }
 
     fn update_session(
@@ -213,9 +246,15 @@ impl Worker {
         let Some(this) = self.ports.get_mut(usize::from(port.0)) else {
             return Reply::Refused;
         };
+        // The first worker has what all queues of the port receive, and impairs it.
+        if self.peers.as_ref().is_some_and(|peers| !peers.is_first()) {
+            this.impaired_elsewhere = settings.is_some();
+            return Reply::Done;
+        }
         for held in this.impair(settings) {
             self.receive(now, port, held);
         }
+        self.flush_handed();
         Reply::Done
     }
 

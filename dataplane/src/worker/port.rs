@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::Instant;
 
 use super::TX_ROOM;
+use crate::arp::ArpPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
 use crate::drops::DropReason;
@@ -16,23 +17,28 @@ use crate::payload::SharedPayload;
 use crate::pool::Pool;
 use crate::rx::RxQueue;
 use crate::snapshot::ImpairmentSnapshot;
-use crate::tx::{BURST, TxBuffer};
+use crate::tx::{BURST, Relay, TxBuffer};
 
 /// How long a device may refuse all frames before those that wait are given up: longer than any pause of a link.
 const STUCK: Duration = Duration::from_millis(100);
 
 /// How long others wait for a device that refuses all frames: a full ring is sent within that, and no neighbor misses
 /// its hellos.
-const PATIENCE: Duration = Duration::from_millis(2);
+pub(super) const PATIENCE: Duration = Duration::from_millis(2);
 
 /// One port.
 pub(crate) struct WorkerPort {
     pub(crate) local: Local,
     pub(crate) mtu: u16,
     pub(crate) chained: bool,
-    pub(crate) rx: RxQueue,
+    /// `None` where other workers have all queues that the device has.
+    pub(crate) rx: Option<RxQueue>,
     pub(crate) tx: TxBuffer,
+    /// What workers send that have no queue of their own.
+    pub(crate) relays: Vec<Relay>,
     pub(crate) impaired: Option<Box<Impaired<Mbuf>>>,
+    /// Another worker impairs what comes.
+    pub(crate) impaired_elsewhere: bool,
     /// What impairments before the present one did.
     pub(crate) impaired_before: Option<ImpairmentSnapshot>,
     /// Data packets of the tree that came, before any impairment, and those of them that it lost.
@@ -47,7 +53,7 @@ impl WorkerPort {
         config: &PortConfig,
         [tree_port, overlay_port]: [u16; 2],
         port: &crate::Port,
-        (rx, tx): (RxQueue, TxBuffer),
+        (rx, tx): (Option<RxQueue>, TxBuffer),
     ) -> WorkerPort {
         let before = ImpairmentSnapshot::default();
         let impaired = config.impairment.as_ref();
@@ -62,12 +68,21 @@ impl WorkerPort {
             chained: port.chained(),
             rx,
             tx,
+            relays: Vec::new(),
+            impaired_elsewhere: false,
             impaired: impaired.map(|settings| Box::new(Impaired::new(settings, before))),
             impaired_before: None,
             tree_offered: 0,
             tree_dropped: 0,
             tx_dropped: 0,
             stuck_since: None,
+        }
+    }
+
+    pub(crate) fn arp_port(&self) -> ArpPort {
+        ArpPort {
+            mac: self.local.mac,
+            address: self.local.address,
         }
     }
 
@@ -148,6 +163,24 @@ impl WorkerPort {
             return Ok(Frame::chain(header, payload));
         }
         Frame::linear(header, payload, packets).ok_or(DropReason::NoPacketBuffer)
+    }
+
+    /// Takes in what other workers send by this one's queue; returns how many frames.
+    pub(crate) fn relay(&mut self) -> usize {
+        let mut taken = 0;
+        for relay in &self.relays {
+            while self.tx.room() > 0
+                && let Some(frame) = relay.pop()
+            {
+                taken += usize::from(self.tx.push(frame).is_ok());
+            }
+        }
+        taken
+    }
+
+    /// Whether the device has taken all that was to be sent.
+    pub(crate) fn has_sent_all(&self) -> bool {
+        self.tx.is_empty() && self.tx.relay().is_none_or(|relay| relay.is_empty())
     }
 
     pub(crate) fn flush(&mut self) -> usize {

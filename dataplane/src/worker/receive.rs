@@ -6,8 +6,8 @@ mod by_tree;
 use overlay::wire::{FLAG_SECOND, Header};
 use overlay::{Instant, Reject};
 
+use super::owners::Key;
 use super::{RX_BURST, Worker};
-use crate::arp::ArpPacket;
 use crate::drops::DropReason;
 use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
@@ -19,12 +19,16 @@ use crate::rx::Burst;
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
     pub(super) fn receive_all(&mut self, now: Instant) -> usize {
-        let mut work = 0;
+        let mut work = self.receive_handed(now);
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
-            work += self.ports[place].rx.recv(&mut burst);
+            if let Some(rx) = &mut self.ports[place].rx {
+                work += rx.recv(&mut burst);
+            }
             let port = PortIndex(place as u16);
-            if self.ports[place].impaired.is_some() {
+            if self.ports[place].impaired_elsewhere {
+                burst.for_each(|mbuf| self.hand_to_first((port, mbuf)));
+            } else if self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
@@ -33,16 +37,22 @@ impl Worker {
                 }
             }
         }
+        self.flush_handed();
         work
     }
 
-    fn impair(&mut self, now: Instant, port: PortIndex, burst: Burst<RX_BURST>) {
+    pub(super) fn impair(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        frames: impl Iterator<Item = Mbuf>,
+    ) {
         let this = &mut self.ports[usize::from(port.0)];
         let Some(impaired) = &mut this.impaired else {
             return;
         };
         let packets = &self.pools.packets;
-        for mbuf in burst {
+        for mbuf in frames {
             let is_tree = is_tree_data(mbuf.data(), this.local.tree_port);
             let len = mbuf.len();
             let fate = impaired.offer(now, mbuf, len, |mbuf| packets.copy(mbuf.data()));
@@ -79,6 +89,7 @@ impl Worker {
                 inner,
             }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
             Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
+            Ok(parsed) if self.is_elsewhere(&parsed) => self.redirect(now, (port, mbuf), &parsed),
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -112,7 +123,7 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
+            Ok(Parsed::Arp(packet)) => self.learn(now, port, &packet, true),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = taken {
@@ -129,8 +140,10 @@ impl Worker {
         mbuf: Mbuf,
         inner: &Inner,
     ) -> Result<(), DropReason> {
-        let index = self.flows.find(&inner.header);
-        let index = index.ok_or(DropReason::FlowUnknown)?;
+        let Some(index) = self.flows.find(&inner.header) else {
+            let key = (Key::Flow(&inner.header), DropReason::FlowUnknown);
+            return self.hand_over(now, (port, mbuf), key);
+        };
         inner.verify(mbuf.data())?;
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
@@ -167,22 +180,6 @@ impl Worker {
         if let Some(answer) = fragmentation_needed(mbuf.data(), inner, local, mtu) {
             self.send_bytes(port, answer.as_bytes());
         }
-    }
-
-    fn receive_arp(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        packet: &ArpPacket,
-    ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
-        if let Some((address, mac)) = action.learned {
-            self.set_next_hop(port, address, Some(mac));
-        }
-        if let Some(reply) = action.reply {
-            self.send_bytes(port, &reply);
-        }
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::drops::DropReason;
 use crate::frame::{Channel, Inner, PortIndex};
 use crate::mbuf::Mbuf;
 use crate::payload::PayloadMeta;
+use crate::worker::owners::Key;
 use crate::worker::{Worker, tree_of};
 
 impl Worker {
@@ -21,7 +22,14 @@ impl Worker {
         (header, channel): (Header, Channel),
         (mbuf, inner): (Mbuf, Inner),
     ) -> Result<(), DropReason> {
-        self.check_channel(port, &header, &channel)?;
+        match self.check_channel(port, &header, &channel) {
+            Ok(_) => {}
+            Err(unknown @ DropReason::SessionUnknown) => {
+                let key = (Key::Session(header.session), unknown);
+                return self.hand_over(now, (port, mbuf), key);
+            }
+            Err(reason) => return Err(reason),
+        }
         self.idler.traffic(now);
         let payload = strip(mbuf, &inner, header.timestamp);
         let index = self.node.handle_data(now, &header, payload)?;

@@ -25,6 +25,7 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
         subcast_threshold: 0,
         catch_up: Duration::ZERO,
         idle_timeout: Duration::from_secs(600),
+        worker: None,
         clients: Vec::new(),
     };
     Route::new(&config, PerTree::default(), ports, [7451, 7452])
