@@ -11,6 +11,7 @@ mod deliver;
 mod ending;
 mod flows;
 mod idle;
+mod kernel;
 mod parity;
 mod port;
 mod receive;
@@ -40,6 +41,7 @@ use overlay::TokenBucket;
 pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
+pub(crate) use kernel::KernelPort;
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
@@ -181,6 +183,7 @@ impl Worker {
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.clock.now();
         let mut work = self.receive_all(now);
+        work += self.exchange_with_kernel(now);
         self.node.handle_timeout(now);
         work += self.rebuild(now);
         work += self.transmit(now);
@@ -245,6 +248,10 @@ impl Worker {
         for port in &mut self.ports {
             let dropped = port.give_up_stuck(now);
             self.drops.add(DropReason::TxFull, dropped);
+            if let Some(kernel) = &mut port.kernel {
+                self.drops
+                    .add(DropReason::KernelFull, kernel.newly_refused());
+            }
         }
     }
 
