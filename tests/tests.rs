@@ -22,4 +22,5 @@ mod simulation;
 mod deploy;
 mod exhaustion;
 mod hostile;
+mod kernel;
 mod node;
