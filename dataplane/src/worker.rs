@@ -17,6 +17,7 @@ mod receive;
 mod report;
 mod route;
 mod send;
+mod stages;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::pool::Pool;
 use ending::Endings;
 use flows::Flows;
 use overlay::TokenBucket;
+use stages::Look;
 
 pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
@@ -44,6 +46,7 @@ pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
 pub(crate) use route::{Client, ClientKey, NewSession, Route, RoutePort, upstream_of};
+pub(crate) use stages::{Stage, StageCounts};
 
 /// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
 const RX_BURST: usize = 32;
@@ -138,6 +141,8 @@ pub(crate) struct Worker {
     events: EventQueue,
     /// A report under way.
     report: Option<Box<Report>>,
+    /// A look at the stages under way.
+    look: Option<Box<Look>>,
     /// The body of the packet that is being sent.
     body: Vec<u8>,
     /// What was rebuilt of a block, on its way to the protocol.
@@ -166,6 +171,7 @@ impl Worker {
             commands: parts.commands,
             events: parts.events,
             report: None,
+            look: None,
             body: Vec::with_capacity(send::BODY_MAX),
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
@@ -180,15 +186,17 @@ impl Worker {
     /// One turn of the loop; returns whether another one is to follow.
     pub(crate) fn turn(&mut self) -> bool {
         let now = self.clock.now();
-        let mut work = self.receive_all(now);
+        let mut work = self.stage(Stage::Receive, |worker| worker.receive_all(now));
         self.node.handle_timeout(now);
-        work += self.rebuild(now);
-        work += self.transmit(now);
-        work += self.deliver(now);
-        work += self.catch_up(now);
-        work += self.flush();
+        self.lap(Stage::Timers, 0);
+        work += self.stage(Stage::Rebuild, |worker| worker.rebuild(now));
+        work += self.stage(Stage::Transmit, |worker| worker.transmit(now));
+        work += self.stage(Stage::Deliver, |worker| worker.deliver(now));
+        work += self.stage(Stage::CatchUp, |worker| worker.catch_up(now));
+        work += self.stage(Stage::Flush, Worker::flush);
         if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
             self.housekeeping(now);
+            self.lap(Stage::Housekeeping, 0);
         }
         if !self.commands.is_empty() {
             self.obey(now);
@@ -197,7 +205,10 @@ impl Worker {
             return false;
         }
         self.fill_report(now);
+        self.lap(Stage::Control, 0);
         self.rest(now, work);
+        self.lap(Stage::Rest, 0);
+        self.end_look(now);
         true
     }
 
