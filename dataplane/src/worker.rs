@@ -180,23 +180,25 @@ impl Worker {
 
     /// Runs until it is told to stop.
     pub(crate) fn run(mut self) {
-        while self.turn() {}
+        while self.turn::<true>() {}
     }
 
-    /// One turn of the loop; returns whether another one is to follow.
-    pub(crate) fn turn(&mut self) -> bool {
+    /// One turn of the loop; returns whether another one is to follow. Without `SWITCHES` it is the same without what can be
+    /// switched on (impairments, looks at stages): what these cost while they are off is the difference.
+    pub(crate) fn turn<const SWITCHES: bool>(&mut self) -> bool {
         let now = self.clock.now();
-        let mut work = self.stage(Stage::Receive, |worker| worker.receive_all(now));
+        let mut work =
+            self.stage::<SWITCHES>(Stage::Receive, |worker| worker.receive_all::<SWITCHES>(now));
         self.node.handle_timeout(now);
-        self.lap(Stage::Timers, 0);
-        work += self.stage(Stage::Rebuild, |worker| worker.rebuild(now));
-        work += self.stage(Stage::Transmit, |worker| worker.transmit(now));
-        work += self.stage(Stage::Deliver, |worker| worker.deliver(now));
-        work += self.stage(Stage::CatchUp, |worker| worker.catch_up(now));
-        work += self.stage(Stage::Flush, Worker::flush);
+        self.lap::<SWITCHES>(Stage::Timers, 0);
+        work += self.stage::<SWITCHES>(Stage::Rebuild, |worker| worker.rebuild(now));
+        work += self.stage::<SWITCHES>(Stage::Transmit, |worker| worker.transmit(now));
+        work += self.stage::<SWITCHES>(Stage::Deliver, |worker| worker.deliver(now));
+        work += self.stage::<SWITCHES>(Stage::CatchUp, |worker| worker.catch_up(now));
+        work += self.stage::<SWITCHES>(Stage::Flush, Worker::flush);
         if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
             self.housekeeping(now);
-            self.lap(Stage::Housekeeping, 0);
+            self.lap::<SWITCHES>(Stage::Housekeeping, 0);
         }
         if !self.commands.is_empty() {
             self.obey(now);
@@ -205,10 +207,12 @@ impl Worker {
             return false;
         }
         self.fill_report(now);
-        self.lap(Stage::Control, 0);
+        self.lap::<SWITCHES>(Stage::Control, 0);
         self.rest(now, work);
-        self.lap(Stage::Rest, 0);
-        self.end_look(now);
+        self.lap::<SWITCHES>(Stage::Rest, 0);
+        if SWITCHES {
+            self.end_look(now);
+        }
         true
     }
 

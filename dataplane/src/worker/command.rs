@@ -221,7 +221,7 @@ impl Worker {
             return Reply::Refused;
         };
         for held in this.impair(settings) {
-            self.receive(now, port, held);
+            self.receive::<true>(now, port, held);
         }
         Reply::Done
     }

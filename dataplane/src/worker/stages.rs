@@ -122,16 +122,20 @@ impl Look {
 impl Worker {
     /// Runs a stage, which says how many packets it had, and counts that if somebody looks.
     #[inline(always)]
-    pub(super) fn stage(&mut self, stage: Stage, run: impl FnOnce(&mut Worker) -> usize) -> usize {
+    pub(super) fn stage<const SWITCHES: bool>(
+        &mut self,
+        stage: Stage,
+        run: impl FnOnce(&mut Worker) -> usize,
+    ) -> usize {
         let packets = run(self);
-        self.lap(stage, packets);
+        self.lap::<SWITCHES>(stage, packets);
         packets
     }
 
     /// A stage has ended, with so many packets.
     #[inline(always)]
-    pub(super) fn lap(&mut self, stage: Stage, packets: usize) {
-        if let Some(look) = &mut self.look {
+    pub(super) fn lap<const SWITCHES: bool>(&mut self, stage: Stage, packets: usize) {
+        if SWITCHES && let Some(look) = &mut self.look {
             look.lap(stage, packets);
         }
     }
