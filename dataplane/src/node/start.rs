@@ -1,6 +1,6 @@
 //! Starting a node: EAL, pools, ports, worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -99,6 +99,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         events,
         worker: Some(worker),
         _kernel: kernel,
+        looking: Mutex::default(),
     })
 }
 

@@ -7,7 +7,8 @@ use overlay::{
     Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
 };
 
-use super::{Adjacent, Client, NewSession, Report, Route, Worker, upstream_of};
+use super::stages::Look;
+use super::{Adjacent, Client, NewSession, Report, Route, StageCounts, Worker, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
     Report(Box<Report>),
+    /// Counts the cycles of each stage for this long.
+    Look(Duration, Sender<StageCounts>),
     Stop(Sender<Reply>),
 }
 
@@ -68,6 +71,10 @@ impl Worker {
                 }
                 Command::Report(report) => {
                     self.report = Some(report);
+                    continue;
+                }
+                Command::Look(time, to) => {
+                    self.look = Some(Box::new(Look::begin(now, time, to)));
                     continue;
                 }
                 Command::Stop(to) => {
@@ -214,7 +221,7 @@ impl Worker {
             return Reply::Refused;
         };
         for held in this.impair(settings) {
-            self.receive(now, port, held);
+            self.receive::<true>(now, port, held);
         }
         Reply::Done
     }

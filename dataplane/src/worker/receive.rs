@@ -18,18 +18,18 @@ use crate::rx::Burst;
 
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
-    pub(super) fn receive_all(&mut self, now: Instant) -> usize {
+    pub(super) fn receive_all<const SWITCHES: bool>(&mut self, now: Instant) -> usize {
         let mut work = 0;
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
             work += self.ports[place].rx.recv(&mut burst);
             let port = PortIndex(place as u16);
-            if self.ports[place].impaired.is_some() {
+            if SWITCHES && self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
                 for mbuf in burst {
-                    self.receive(now, port, mbuf);
+                    self.receive::<SWITCHES>(now, port, mbuf);
                 }
             }
         }
@@ -60,16 +60,22 @@ impl Worker {
             let Some(mbuf) = impaired.and_then(|impaired| impaired.poll(now)) else {
                 return work;
             };
-            self.receive(now, port, mbuf);
+            self.receive::<true>(now, port, mbuf);
         }
         2 * RX_BURST
     }
 
     /// Takes one frame.
-    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf) {
+    pub(super) fn receive<const SWITCHES: bool>(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        mbuf: Mbuf,
+    ) {
         let this = &mut self.ports[usize::from(port.0)];
         let parsed = parse(mbuf.data(), &this.local);
-        if this.impaired.is_none() && matches!(parsed, Ok(Parsed::Data { .. })) {
+        let is_counted = SWITCHES && this.impaired.is_some();
+        if !is_counted && matches!(parsed, Ok(Parsed::Data { .. })) {
             this.tree_offered += 1;
         }
         let taken = match parsed {

@@ -165,6 +165,46 @@ pub(super) const WORKERS: &[Column] = &[
     ("TX-PACKETS", true, Key("tx_packets")),
 ];
 
+/// Of stages of a worker's loop.
+pub(super) const STAGES: &[Column] = &[
+    ("WORKER", true, Key("worker")),
+    ("STAGE", false, Key("stage")),
+    ("CALLS", true, Key("calls")),
+    ("PACKETS", true, Key("packets")),
+    (
+        "PACKETS/CALL",
+        true,
+        Made(|row, _| {
+            let of = (number(row, "packets"), number(row, "busy_calls"));
+            quotient(of, 1)
+        }),
+    ),
+    (
+        "CYCLES/PACKET",
+        true,
+        Made(|row, _| {
+            let of = (number(row, "busy_cycles"), number(row, "packets"));
+            quotient(of, 0)
+        }),
+    ),
+    (
+        "CYCLES/EMPTY",
+        true,
+        Made(|row, _| {
+            let cycles = number(row, "cycles").saturating_sub(number(row, "busy_cycles"));
+            quotient(
+                (cycles, number(row, "calls") - number(row, "busy_calls")),
+                0,
+            )
+        }),
+    ),
+    (
+        "SHARE",
+        true,
+        Made(|row, _| format!("{:.1}%", row["share"].as_f64().unwrap_or(0.0) * 100.0)),
+    ),
+];
+
 /// Of drop reasons.
 pub(super) const DROPS: &[Column] = &[
     ("REASON", false, Key("reason")),
@@ -209,6 +249,14 @@ pub(super) const NODE: &[Column] = &[
 
 fn number(row: &Value, key: &str) -> u64 {
     row[key].as_u64().unwrap_or(0)
+}
+
+/// The first by the second, with so many digits after the point.
+fn quotient((of, by): (u64, u64), digits: usize) -> String {
+    match by {
+        0 => "-".to_owned(),
+        _ => format!("{:.digits$}", of as f64 / by as f64),
+    }
 }
 
 /// A value as it stands in a cell.
