@@ -11,6 +11,7 @@ mod deliver;
 mod ending;
 mod flows;
 mod idle;
+mod kernel;
 mod parity;
 mod port;
 mod receive;
@@ -42,6 +43,7 @@ use stages::Look;
 pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
+pub(crate) use kernel::KernelPort;
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
@@ -189,6 +191,7 @@ impl Worker {
         let now = self.clock.now();
         let mut work =
             self.stage::<SWITCHES>(Stage::Receive, |worker| worker.receive_all::<SWITCHES>(now));
+        work += self.stage::<SWITCHES>(Stage::Kernel, |worker| worker.exchange_with_kernel(now));
         self.node.handle_timeout(now);
         self.lap::<SWITCHES>(Stage::Timers, 0);
         work += self.stage::<SWITCHES>(Stage::Rebuild, |worker| worker.rebuild(now));
@@ -260,6 +263,10 @@ impl Worker {
         for port in &mut self.ports {
             let dropped = port.give_up_stuck(now);
             self.drops.add(DropReason::TxFull, dropped);
+            if let Some(kernel) = &mut port.kernel {
+                self.drops
+                    .add(DropReason::KernelFull, kernel.newly_refused());
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::Instant;
 
 use super::TX_ROOM;
+use super::kernel::KernelPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
 use crate::drops::DropReason;
@@ -39,6 +40,8 @@ pub(crate) struct WorkerPort {
     pub(crate) tree_offered: u64,
     pub(crate) tree_dropped: u64,
     pub(crate) tx_dropped: u64,
+    /// Where the kernel gets what is not ours.
+    pub(crate) kernel: Option<Box<KernelPort>>,
     stuck_since: Option<Instant>,
 }
 
@@ -67,6 +70,7 @@ impl WorkerPort {
             tree_offered: 0,
             tree_dropped: 0,
             tx_dropped: 0,
+            kernel: None,
             stuck_since: None,
         }
     }
