@@ -60,6 +60,8 @@ pub struct Workload {
     pub clients: u16,
     /// Packets that each session keeps, at least 64.
     pub held: u32,
+    /// Whether there is in the worker what can be switched on, and is off: as in every worker but this one's.
+    pub switches: bool,
 }
 
 /// What was measured.

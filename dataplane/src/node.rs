@@ -4,7 +4,7 @@ mod model;
 mod report;
 mod start;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use thiserror::Error;
 use crate::config::{ClientConfig, Impairment, NeighborConfig, NodeConfig, SessionConfig};
 use crate::event::Event;
 use crate::frame::PortIndex;
+use crate::kernel::KernelThread;
 use crate::port::Port;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, StageSnapshot};
 use crate::worker::{Command, EventQueue, Leftover, Reply, WorkerId};
 use model::Model;
 
@@ -73,6 +74,10 @@ pub struct Dataplane {
     events: EventQueue,
     /// Those that have been started, the first one first.
     workers: Vec<JoinHandle<()>>,
+    /// Goes after the workers, and the kernel interfaces with it.
+    _kernel: Option<KernelThread>,
+    /// Held by whoever looks at the stages: a worker counts for one at a time.
+    looking: Mutex<()>,
 }
 
 impl Dataplane {
@@ -99,6 +104,26 @@ impl Dataplane {
             };
         }
         model.finish(report)
+    }
+
+    /// Has the workers count the cycles of each stage of their loops for this long, and waits for them.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`].
+    pub fn stages(&self, time: Duration) -> Result<Vec<StageSnapshot>, CommandError> {
+        let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let looks = self
+            .worker_ids()
+            .map(|worker| Ok((worker, self.send(worker, |to| Command::Look(time, to))?)));
+        // All at the same time.
+        let looks: Vec<_> = looks.collect::<Result<_, CommandError>>()?;
+        let mut stages = Vec::new();
+        for (worker, answer) in looks {
+            let counts = answer.recv_timeout(time + ANSWER_WITHIN);
+            let counts = counts.map_err(|_| CommandError::Stopped)?;
+            stages.extend(report::stages(worker.place(), &counts));
+        }
+        Ok(stages)
     }
 
     /// The next event, oldest first.
@@ -317,10 +342,8 @@ impl Dataplane {
         self.snapshot()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Model> {
-        self.model
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
@@ -367,11 +390,11 @@ impl Dataplane {
     }
 
     /// Has a worker do something, and returns where its answer will come.
-    fn send(
+    fn send<T>(
         &self,
         worker: WorkerId,
-        command: impl FnOnce(Sender<Reply>) -> Command,
-    ) -> Result<Receiver<Reply>, CommandError> {
+        command: impl FnOnce(Sender<T>) -> Command,
+    ) -> Result<Receiver<T>, CommandError> {
         let (to, answer) = bounded(1);
         let sent = self.commands[worker.place()].send_timeout(command(to), ANSWER_WITHIN);
         sent.map_err(|_| CommandError::Stopped)?;

@@ -140,6 +140,7 @@ fn all() -> Vec<Row> {
         bound: Some(30.0),
     });
     rows.push(flat_sessions());
+    rows.push(off_cost());
     rows.push(Row {
         name: "overlay-inorder",
         vdev: "none",
@@ -200,6 +201,7 @@ const fn workload(role: Role, size: u16) -> Workload {
         sessions: 1,
         clients: 1,
         held: HELD_LEAST,
+        switches: true,
     }
 }
 
@@ -279,6 +281,26 @@ fn flat_sessions() -> Row {
         against: Against::Subject(sessions(FEW_SESSIONS)),
         unit: Unit::Ns,
         bound: Some(2.0),
+    }
+}
+
+/// What can be switched on costs nothing while it is off: the worker against one that has none of it.
+fn off_cost() -> Row {
+    let subject = |switches| {
+        Subject::Worker(Workload {
+            switches,
+            ..workload(Role::Transit, SIZES[0])
+        })
+    };
+    Row {
+        name: "off-cost",
+        vdev: "null",
+        size: SIZES[0],
+        ours: subject(true),
+        comparator: "self-without-switches",
+        against: Against::Subject(subject(false)),
+        unit: Unit::Mpps,
+        bound: Some(0.99),
     }
 }
 

@@ -196,6 +196,7 @@ mod tests {
             sessions: 3,
             clients: 1,
             held: 64,
+            switches: true,
         };
         let mut generator = Generator::new(&workload, LOCAL.mac);
         std::iter::from_fn(move || {

@@ -93,6 +93,10 @@ impl Rig {
             for _ in 0..SECTIONS {
                 self.feed();
                 let (worker, expected) = (&mut self.built.workers[0], self.expected);
+                let section = match self.workload.switches {
+                    true => section::<true>,
+                    false => section::<false>,
+                };
                 let mut sent = 0;
                 stopwatch.section(|| {
                     sent = section(worker, expected);
@@ -145,10 +149,10 @@ impl Rig {
 }
 
 /// The worker's turns until a burst has gone through; returns how many frames went out.
-fn section(worker: &mut Worker, expected: u64) -> u64 {
+fn section<const SWITCHES: bool>(worker: &mut Worker, expected: u64) -> u64 {
     let before = worker.sent(OUT);
     for _ in 0..TURNS_MAX {
-        worker.turn();
+        worker.turn::<SWITCHES>();
         let sent = worker.sent(OUT) - before;
         if sent >= expected {
             return sent;

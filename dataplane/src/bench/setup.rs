@@ -73,6 +73,7 @@ fn port(workload: &Workload, place: usize) -> PortConfig {
         gateway: (place == 1).then_some(BEYOND[1]),
         mtu: workload.size + OVERHEAD as u16,
         impairment: None,
+        kernel: None,
     }
 }
 

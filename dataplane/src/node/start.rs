@@ -1,6 +1,6 @@
 //! Starting a node: EAL, pools, ports, worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,11 +14,12 @@ use thiserror::Error;
 use super::model::Model;
 use super::{CommandError, Dataplane};
 use crate::arp::ArpTable;
-use crate::config::{Device, NodeConfig};
+use crate::config::{Device, KernelConfig, NodeConfig, PortConfig};
 use crate::device::data_room;
 use crate::eal::{Eal, EalError};
 use crate::encap::MAX_HEADERS;
 use crate::frame::Mac;
+use crate::kernel::Kernel;
 use crate::payload::SharedPayload;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
@@ -26,7 +27,8 @@ use crate::rx::RxQueue;
 use crate::sizing::{headers_needed, packets_needed};
 use crate::tx::{CAPACITY, Relay, TxBuffer};
 use crate::worker::{
-    Clock, Command, EventQueue, Idler, Parts, Peers, Pools, Reply, RoutePort, Worker, WorkerPort,
+    Clock, Command, EventQueue, Idler, KernelPort, Parts, Peers, Pools, Reply, RoutePort, Worker,
+    WorkerPort,
 };
 
 /// Most adjacencies of a node: what a 16-bit number tells apart.
@@ -58,6 +60,16 @@ pub enum StartError {
     /// A neighbor or session of the configuration could not be set up.
     #[error(transparent)]
     Config(#[from] CommandError),
+    /// A kernel interface could not be made.
+    #[error("port {port}: making the kernel interface {interface} failed: {source}")]
+    Kernel {
+        /// Name of the port.
+        port: String,
+        /// Name of the interface.
+        interface: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The worker's thread could not be started.
     #[error("the worker's thread could not be started")]
     Thread(#[from] std::io::Error),
@@ -78,14 +90,18 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         ports,
         commands,
         events,
+        kernel,
         eal,
     } = build(&config)?;
+    let kernel = kernel.start()?;
     let mut node = Dataplane {
         model: model.into(),
         ports,
         commands,
         events,
         workers: Vec::with_capacity(workers.len()),
+        _kernel: kernel,
+        looking: Mutex::default(),
     };
     for (place, worker) in workers.into_iter().enumerate() {
         node.workers
@@ -101,13 +117,18 @@ pub(crate) struct Built {
     pub(crate) ports: Vec<Port>,
     pub(crate) commands: Vec<Sender<Command>>,
     pub(super) events: EventQueue,
+    pub(super) kernel: Kernel,
     pub(crate) eal: Eal,
 }
 
 /// Starts the EAL, opens the ports and makes the workers, with the neighbors and sessions of the configuration.
 pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let (eal, pools, packets) = memory(config)?;
-    let (ports, worker_ports) = open_ports(config, &pools)?;
+    let Opened {
+        ports,
+        of_workers,
+        kernel,
+    } = open_ports(config, &pools)?;
     let route_ports = ports.iter().zip(&config.ports);
     let route_ports = route_ports.map(|(port, config)| RoutePort {
         mac: Mac(port.mac()),
@@ -120,7 +141,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let mut commands = Vec::new();
     let mut workers = Vec::new();
     let mut peers = peers(config);
-    for ports in worker_ports {
+    for ports in of_workers {
         let (to_worker, from_control) = bounded(COMMANDS);
         commands.push(to_worker);
         workers.push(Worker::new(Parts {
@@ -144,6 +165,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         ports,
         commands,
         events,
+        kernel,
         eal,
     })
 }
@@ -175,15 +197,19 @@ fn memory(config: &NodeConfig) -> Result<(Eal, Pools, usize), StartError> {
     Ok((eal, pools, packets))
 }
 
-/// The ports, and each worker's part of them.
-fn open_ports(
-    config: &NodeConfig,
-    pools: &Pools,
-) -> Result<(Vec<Port>, Vec<Vec<WorkerPort>>), StartError> {
+/// The ports, each worker's part of them, and the kernel's.
+struct Opened {
+    ports: Vec<Port>,
+    of_workers: Vec<Vec<WorkerPort>>,
+    kernel: Kernel,
+}
+
+fn open_ports(config: &NodeConfig, pools: &Pools) -> Result<Opened, StartError> {
     let mut ports = Vec::new();
     let mut of_workers: Vec<Vec<WorkerPort>> = Vec::new();
     of_workers.resize_with(config.workers, Vec::new);
     let udp_ports = [config.tree_port, config.overlay_port];
+    let mut kernel = Kernel::new()?;
     let count = config.workers as u16;
     for port in &config.ports {
         let (opened, rx, tx) =
@@ -192,12 +218,21 @@ fn open_ports(
         for (place, ((rx, tx, relays), worker)) in queues.zip(&mut of_workers).enumerate() {
             let mut own = WorkerPort::new(port, udp_ports, &opened, (rx, tx));
             own.relays = relays;
-            own.impaired_elsewhere = place > 0 && own.impaired.take().is_some();
+            if place == 0 {
+                own.kernel = open_kernel_port(&mut kernel, port, &own)?;
+            } else {
+                own.impaired_by_first = own.impaired.take().is_some();
+                own.kernel_of_first = port.kernel.is_some();
+            }
             worker.push(own);
         }
         ports.push(opened);
     }
-    Ok((ports, of_workers))
+    Ok(Opened {
+        ports,
+        of_workers,
+        kernel,
+    })
 }
 
 /// The queues of a port, one each way for each worker; those without send by those of the first.
@@ -248,6 +283,28 @@ fn peers(config: &NodeConfig) -> impl Iterator<Item = Peers> {
         0
     };
     Peers::all(workers as u16)
+}
+
+/// Makes the kernel interface of a port, if it is to have one.
+fn open_kernel_port(
+    kernel: &mut Kernel,
+    config: &PortConfig,
+    port: &WorkerPort,
+) -> Result<Option<Box<KernelPort>>, StartError> {
+    let Some(KernelConfig {
+        interface,
+        rate_pps,
+    }) = &config.kernel
+    else {
+        return Ok(None);
+    };
+    let link = kernel.open(interface, port.local.mac.0, port.tx.max_frame_len());
+    let link = link.map_err(|source| StartError::Kernel {
+        port: config.name.clone(),
+        interface: interface.clone(),
+        source,
+    })?;
+    Ok(Some(Box::new(KernelPort::new(link, *rate_pps))))
 }
 
 /// Adds the neighbors and sessions of the configuration before the first packet.

@@ -8,15 +8,19 @@ use overlay::{
     Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
 };
 
-use super::{Adjacent, Client, NewSession, Owners, Report, Route, Worker, WorkerId, upstream_of};
+use super::stages::Look;
+use super::{
+    Adjacent, Clients, NewSession, Owners, Report, Route, StageCounts, Worker, WorkerId,
+    upstream_of,
+};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 
 /// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
 pub(crate) enum Command {
-    AddSession(NewSession, Vec<Client>, Sender<Reply>),
+    AddSession(NewSession, Clients, Sender<Reply>),
     /// Changes the protocol's settings and the list of clients, in one turn.
-    UpdateSession(SessionId, Box<(SessionConfig, Vec<Client>)>, Sender<Reply>),
+    UpdateSession(SessionId, Box<(SessionConfig, Clients)>, Sender<Reply>),
     /// Removes a session; one that begins here stays for this long, so that those below get all of its stream.
     RemoveSession(SessionId, Duration, Sender<Reply>),
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
@@ -27,6 +31,8 @@ pub(crate) enum Command {
     /// Has a session go to another worker, and the owners be these from then on.
     GiveAway(SessionId, WorkerId, Arc<Owners>, Sender<Reply>),
     Report(Box<Report>),
+    /// Counts the cycles of each stage for this long.
+    Look(Duration, Sender<StageCounts>),
     Stop(Sender<Reply>),
 }
 
@@ -43,7 +49,7 @@ pub(crate) enum Reply {
 /// What the worker no longer needs, and is not to spend its time freeing.
 pub(crate) enum Leftover {
     Session(NewSession),
-    Clients(Vec<Client>),
+    Clients(Clients),
     Owners(Arc<Owners>),
 }
 
@@ -81,6 +87,10 @@ impl Worker {
                     self.report = Some(report);
                     continue;
                 }
+                Command::Look(time, to) => {
+                    self.look = Some(Box::new(Look::begin(now, time, to)));
+                    continue;
+                }
                 Command::Stop(to) => {
                     self.begin_stop(now, to);
                     continue;
@@ -96,7 +106,7 @@ impl Worker {
         &mut self,
         now: Instant,
         session: NewSession,
-        clients: Vec<Client>,
+        clients: Clients,
     ) -> Reply {
         let index = match self.install(now, session) {
             Ok(index) => index,
@@ -118,15 +128,16 @@ impl Worker {
             Ok(index) => index,
             Err(session) => return Err(NewSession { session, route }),
         };
-        for client in &mut route.clients {
-            let mac = client.entry.next_hop();
-            let (port, next_hop) = (client.entry.port, client.next_hop);
+        // What the worker before knew of next hops need not be asked for again.
+        route.clients.resolve(|port, next_hop, mac| {
             let known = self.arp.want(now, port, next_hop);
-            match (known, mac) {
-                (None, Some(mac)) => _ = self.arp.hear(now, port, next_hop, mac),
-                _ => client.entry.set_next_hop(known),
+            if known.is_none()
+                && let Some(mac) = mac
+            {
+                self.arp.hear(now, port, next_hop, mac);
             }
-        }
+            known.or(mac)
+        });
         if let Some(flow) = route.flow {
             self.flows.insert(flow, index);
             for &port in &route.proxies {
@@ -145,7 +156,7 @@ impl Worker {
         now: Instant,
         id: SessionId,
         protocol: SessionConfig,
-        clients: Vec<Client>,
+        clients: Clients,
     ) -> Reply {
         let Some(index) = self.node.find(id) else {
             return Reply::Refused;
@@ -171,23 +182,16 @@ impl Worker {
                 self.arp.unproxy(port, flow.destination);
             }
         }
-        for client in &route.clients {
-            self.arp.unwant(client.entry.port, client.next_hop);
+        self.forget_unfinished(index);
+        for (client, entry) in route.clients.iter() {
+            self.arp.unwant(entry.port, client.next_hop);
         }
         Reply::Left(Leftover::Session(NewSession { session, route }))
     }
 
     /// Puts a new list of clients in place and returns the old one.
-    fn set_clients(
-        &mut self,
-        now: Instant,
-        index: SessionIndex,
-        mut clients: Vec<Client>,
-    ) -> Vec<Client> {
-        for client in &mut clients {
-            let mac = self.arp.want(now, client.entry.port, client.next_hop);
-            client.entry.set_next_hop(mac);
-        }
+    fn set_clients(&mut self, now: Instant, index: SessionIndex, mut clients: Clients) -> Clients {
+        clients.resolve(|port, next_hop, _| self.arp.want(now, port, next_hop));
         let session = self.node.session(index);
         let from = session.map(|session| session.lead().next());
         let epoch = session.and_then(Session::epoch);
@@ -195,9 +199,9 @@ impl Worker {
             return clients;
         };
         route.follow_epoch(epoch);
-        let old = route.replace_clients(clients, from.unwrap_or_default());
-        for client in &old {
-            self.arp.unwant(client.entry.port, client.next_hop);
+        let old = route.clients.replace(clients, from.unwrap_or_default());
+        for (client, entry) in old.iter() {
+            self.arp.unwant(entry.port, client.next_hop);
         }
         self.follow_catch_ups(now, index, &old);
         old
@@ -248,11 +252,11 @@ impl Worker {
         };
         // The first worker has what all queues of the port receive, and impairs it.
         if self.peers.as_ref().is_some_and(|peers| !peers.is_first()) {
-            this.impaired_elsewhere = settings.is_some();
+            this.impaired_by_first = settings.is_some();
             return Reply::Done;
         }
         for held in this.impair(settings) {
-            self.receive(now, port, held);
+            self.receive::<true>(now, port, held);
         }
         self.flush_handed();
         Reply::Done

@@ -10,9 +10,8 @@ use overlay::wire::Kind;
 use super::Worker;
 use super::owners::{Key, WorkerId};
 use super::peers::{BATCHES, Handed, Letter};
-use crate::arp::ArpPacket;
 use crate::drops::DropReason;
-use crate::frame::{Parsed, PortIndex, parse};
+use crate::frame::{Parsed, parse};
 
 /// Batches taken from other workers in one turn, before ports are polled again.
 const BATCH_BUDGET: usize = 4;
@@ -47,7 +46,7 @@ impl Worker {
             return self.impair(now, port, std::iter::once(mbuf));
         }
         let offered = self.ports[place].tree_offered;
-        self.receive(now, port, mbuf);
+        self.receive::<true>(now, port, mbuf);
         self.ports[place].tree_offered = offered;
     }
 
@@ -69,65 +68,61 @@ impl Worker {
     }
 
     /// Hands over a packet that [`Worker::is_elsewhere`].
-    pub(super) fn redirect(
-        &mut self,
-        now: Instant,
-        handed: Handed,
-        parsed: &Parsed,
-    ) -> Result<(), DropReason> {
-        match parsed {
-            Parsed::Unicast { header, .. }
+    pub(super) fn redirect(&mut self, now: Instant, handed: Handed, parsed: &Parsed) {
+        let (header, unknown) = match parsed {
+            Parsed::Control { header, .. } if header.session.0 == 0 => {
+                return self.notify(now, handed);
+            }
+            Parsed::Control { header, .. } if header.kind == Kind::Nak => {
+                (header, DropReason::NakUnknownSession)
+            }
+            Parsed::Control { header, .. }
+            | Parsed::Unicast { header, .. }
             | Parsed::Heartbeat { header, .. }
             | Parsed::Subcast { header, .. }
             | Parsed::Parity { header, .. }
-            | Parsed::Confirm { header, .. } => {
-                let key = Key::Session(header.session);
-                self.hand_over(now, handed, (key, DropReason::SessionUnknown))
-            }
-            Parsed::Control { header, .. } if header.session.0 != 0 => {
-                let unknown = match header.kind {
-                    Kind::Nak => DropReason::NakUnknownSession,
-                    _ => DropReason::SessionUnknown,
-                };
-                self.hand_over(now, handed, (Key::Session(header.session), unknown))
-            }
-            _ => self.notify(now, handed),
-        }
+            | Parsed::Confirm { header, .. }
+            | Parsed::Data { header, .. } => (header, DropReason::SessionUnknown),
+            Parsed::Arp(_) | Parsed::Flow { .. } => return self.notify(now, handed),
+        };
+        self.pass_on(now, handed, (Key::Session(header.session), unknown));
     }
 
-    /// Hands a frame over to the worker of its session, or keeps it where the session is on its way here.
-    ///
-    /// # Errors
-    /// `unknown` if no worker has the session, [`DropReason::HandoverFull`].
+    /// A frame of a session that is not here: hands it over to the worker that has it, or ends it as `unknown`.
     #[cold]
-    pub(super) fn hand_over(
+    pub(super) fn pass_on(
         &mut self,
         now: Instant,
         handed: Handed,
         (key, unknown): (Key<'_>, DropReason),
-    ) -> Result<(), DropReason> {
-        let peers = self.peers.as_mut().ok_or(unknown)?;
-        let (session, to) = peers.owners().find(key).ok_or(unknown)?;
-        self.idler.traffic(now);
-        if to != peers.me() {
-            let dropped = peers.hand_over(to, handed);
-            self.drops.add(DropReason::HandoverFull, dropped as u64);
-            return Ok(());
-        }
-        if !peers.owners().is_arriving(session) {
-            return Err(unknown);
-        }
-        match peers.park(handed) {
-            true => Ok(()),
-            false => Err(DropReason::HandoverFull),
+    ) {
+        match self.peers.as_ref().and_then(|peers| peers.find(key)) {
+            Some(to) => self.hand_over(now, to, handed),
+            None => self.end_frame(now, handed, unknown),
         }
     }
 
-    /// Hands a frame of an impaired port to the worker that impairs.
-    pub(super) fn hand_to_first(&mut self, handed: Handed) {
-        if let Some(peers) = &mut self.peers {
-            let dropped = peers.hand_over(WorkerId::FIRST, handed);
-            self.drops.add(DropReason::HandoverFull, dropped as u64);
+    /// Hands a frame over, or keeps it where its session is on its way here.
+    pub(super) fn hand_over(&mut self, now: Instant, to: WorkerId, handed: Handed) {
+        let Some(peers) = &mut self.peers else {
+            return;
+        };
+        self.idler.traffic(now);
+        let dropped = if to == peers.me() {
+            usize::from(!peers.park(handed))
+        } else {
+            peers.hand_over(to, handed)
+        };
+        self.drops.add(DropReason::HandoverFull, dropped as u64);
+    }
+
+    /// A frame that is nothing to a session: it may be something to the kernel, whose part of a port the first worker
+    /// has.
+    pub(super) fn end_frame(&mut self, now: Instant, (port, mbuf): Handed, reason: DropReason) {
+        if self.ports[usize::from(port.0)].kernel_of_first && reason.is_for_kernel() {
+            self.hand_over(now, WorkerId::FIRST, (port, mbuf));
+        } else {
+            self.end_here(now, port, mbuf.data(), reason);
         }
     }
 
@@ -140,13 +135,19 @@ impl Worker {
     }
 
     /// Lets all workers have a frame, the first one first.
-    fn notify(&mut self, now: Instant, handed: Handed) -> Result<(), DropReason> {
+    fn notify(&mut self, now: Instant, handed: Handed) {
         match &self.peers {
             Some(peers) if !peers.is_first() => {
                 let posted = peers.post(WorkerId::FIRST, Letter::Notice(handed, false));
-                posted.map_err(|_| DropReason::HandoverFull)
+                self.count_refused(posted);
             }
             _ => self.take_notice(now, handed, false),
+        }
+    }
+
+    fn count_refused(&mut self, posted: Result<(), Letter>) {
+        if posted.is_err() {
+            self.drops.count(DropReason::HandoverFull);
         }
     }
 
@@ -155,76 +156,54 @@ impl Worker {
         while let Some(letter) = self.peers.as_ref().and_then(|peers| peers.read()) {
             read += 1;
             match letter {
-                Letter::Notice(handed, taken) => {
-                    if let Err(reason) = self.take_notice(now, handed, taken) {
-                        self.drops.count(reason);
-                    }
-                }
+                Letter::Notice(handed, taken) => self.take_notice(now, handed, taken),
                 Letter::Session(moving) => self.adopt(now, *moving),
             }
         }
         read
     }
 
-    /// Takes a frame that is for all workers, and passes it on. `taken`: a worker before this one had a use for it.
-    ///
-    /// # Errors
-    /// Why it is of no use: the first worker says it of hellos, the last one of ARP.
-    fn take_notice(
-        &mut self,
-        now: Instant,
-        (port, mbuf): Handed,
-        taken: bool,
-    ) -> Result<(), DropReason> {
+    /// Takes a frame that is for all workers, and passes it on. `taken`: a worker before this one had a use for it. That
+    /// it is of no use is for the first worker to say of a hello, and for the last one of ARP.
+    fn take_notice(&mut self, now: Instant, (port, mbuf): Handed, taken: bool) {
         let Some(peers) = &self.peers else {
-            return Ok(());
+            return;
         };
         let (is_first, next) = (peers.is_first(), peers.next());
+        let frame = mbuf.data();
         let local = &self.ports[usize::from(port.0)].local;
-        let useful = match parse(mbuf.data(), local)? {
-            Parsed::Arp(packet) => {
+        let useful = match parse(frame, local) {
+            Ok(Parsed::Arp(packet)) => {
                 let may_answer = is_first || packet.target != local.address;
-                self.learn(now, port, &packet, may_answer)
+                self.learn(now, port, (&packet, frame), may_answer)
             }
-            Parsed::Control {
+            Ok(Parsed::Control {
                 header,
                 source,
                 station,
                 body,
-            } => {
+            }) => {
                 self.hear(now, (port, source), station);
-                let heard = self.receive_control(now, (port, source), &header, &mbuf.data()[body]);
-                if is_first { heard } else { heard.or(Ok(())) }
+                let heard = self.receive_control(now, (port, source), &header, &frame[body]);
+                if is_first { heard } else { Ok(()) }
             }
-            _ => Ok(()),
+            Ok(_) => Ok(()),
+            Err(reason) => Err(reason),
         };
         let taken = match useful {
             Ok(()) => true,
-            Err(DropReason::ArpNotForUs) if next.is_some() || taken => taken,
-            Err(reason) => return Err(reason),
+            Err(reason @ DropReason::ArpNotForUs) => {
+                let taken = taken || self.offer_to_kernel(now, port, frame, reason);
+                if next.is_none() && !taken {
+                    self.drops.count(reason);
+                }
+                taken
+            }
+            Err(reason) => return self.end_here(now, port, frame, reason),
         };
-        let Some((peers, next)) = self.peers.as_ref().zip(next) else {
-            return Ok(());
-        };
-        let posted = peers.post(next, Letter::Notice((port, mbuf), taken));
-        posted.map_err(|_| DropReason::HandoverFull)
-    }
-
-    /// Takes in an ARP packet, and answers it if it may.
-    pub(super) fn learn(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        packet: &ArpPacket,
-        may_answer: bool,
-    ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
-        if let Some((address, mac)) = action.learned {
-            self.set_next_hop(port, address, Some(mac));
+        if let Some((peers, next)) = self.peers.as_ref().zip(next) {
+            let posted = peers.post(next, Letter::Notice((port, mbuf), taken));
+            self.count_refused(posted);
         }
-        if let Some(reply) = action.reply.filter(|_| may_answer) {
-            self.send_bytes(port, &reply);
-        }
-        Ok(())
     }
 }

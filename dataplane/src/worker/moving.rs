@@ -45,11 +45,19 @@ impl Worker {
         reply: Sender<Reply>,
     ) {
         self.drain_inbox(now);
+        // A packet goes to all clients by the same worker.
+        let (index, began) = (self.node.find(id), self.clock.now());
+        while index.is_some_and(|index| !self.finish_fan_out(now, index)) {
+            if self.flush() == 0 && self.is_held_up(began) {
+                let _ = reply.send(Reply::Refused);
+                return;
+            }
+        }
         let Reply::Left(Leftover::Session(session)) = self.remove_session(id) else {
             let _ = reply.send(Reply::Refused);
             return;
         };
-        self.send_what_waits(now);
+        self.send_what_waits();
         let owners = self.peers.as_mut().map(|peers| peers.set_owners(owners));
         let moving = Box::new(Moving {
             session,
@@ -101,8 +109,9 @@ impl Worker {
 
     /// Sends what waits for the ports, so that nothing of the session's next worker overtakes it. A port that does not
     /// take it is not waited for any longer than in a turn.
-    fn send_what_waits(&mut self, now: Instant) {
-        while !self.ports.iter().all(WorkerPort::has_sent_all) && !self.is_held_up(now) {
+    fn send_what_waits(&mut self) {
+        let began = self.clock.now();
+        while !self.ports.iter().all(WorkerPort::has_sent_all) && !self.is_held_up(began) {
             self.flush();
         }
     }

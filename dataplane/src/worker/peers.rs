@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 
 use super::moving::Moving;
-use super::owners::{Owners, WorkerId};
+use super::owners::{Key, Owners, WorkerId};
 use crate::frame::PortIndex;
 use crate::mbuf::Mbuf;
 
@@ -87,8 +87,10 @@ impl Peers {
         Some(self.me.next()).filter(|next| next.place() < self.inboxes.len())
     }
 
-    pub(crate) fn owners(&self) -> &Owners {
-        &self.owners
+    /// The worker that has the session of a frame which is not here. This one: the session is on its way.
+    pub(crate) fn find(&self, key: Key<'_>) -> Option<WorkerId> {
+        let (session, worker) = self.owners.find(key)?;
+        (worker != self.me || self.owners.is_arriving(session)).then_some(worker)
     }
 
     /// Puts others in place and returns those that were.

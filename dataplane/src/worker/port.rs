@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::Instant;
 
 use super::TX_ROOM;
+use super::kernel::KernelPort;
 use crate::arp::ArpPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
@@ -37,14 +38,17 @@ pub(crate) struct WorkerPort {
     /// What workers send that have no queue of their own.
     pub(crate) relays: Vec<Relay>,
     pub(crate) impaired: Option<Box<Impaired<Mbuf>>>,
-    /// Another worker impairs what comes.
-    pub(crate) impaired_elsewhere: bool,
+    /// The first worker, which is another, impairs what comes, or has the kernel's part of the port.
+    pub(crate) impaired_by_first: bool,
+    pub(crate) kernel_of_first: bool,
     /// What impairments before the present one did.
     pub(crate) impaired_before: Option<ImpairmentSnapshot>,
     /// Data packets of the tree that came, before any impairment, and those of them that it lost.
     pub(crate) tree_offered: u64,
     pub(crate) tree_dropped: u64,
     pub(crate) tx_dropped: u64,
+    /// Where the kernel gets what is not ours.
+    pub(crate) kernel: Option<Box<KernelPort>>,
     stuck_since: Option<Instant>,
 }
 
@@ -69,12 +73,14 @@ impl WorkerPort {
             rx,
             tx,
             relays: Vec::new(),
-            impaired_elsewhere: false,
+            impaired_by_first: false,
+            kernel_of_first: false,
             impaired: impaired.map(|settings| Box::new(Impaired::new(settings, before))),
             impaired_before: None,
             tree_offered: 0,
             tree_dropped: 0,
             tx_dropped: 0,
+            kernel: None,
             stuck_since: None,
         }
     }
@@ -141,6 +147,23 @@ impl WorkerPort {
         })
     }
 
+    /// Whether that many frames can be queued. Makes room by a flush, if it has to.
+    #[inline]
+    pub(crate) fn has_room_for(&mut self, count: usize) -> bool {
+        if self.tx.room() < count {
+            self.flush();
+        }
+        self.tx.room() >= count
+    }
+
+    /// Hands over what is complete of bursts.
+    #[inline]
+    pub(crate) fn flush_bursts(&mut self) {
+        if self.tx.len() >= BURST {
+            self.flush();
+        }
+    }
+
     /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
     /// everything for a while does not hold up the other ports; it drops what does not fit.
     #[inline]
@@ -159,10 +182,12 @@ impl WorkerPort {
         payload: &SharedPayload,
         packets: &Pool,
     ) -> Result<Frame, DropReason> {
-        if self.chained {
-            return Ok(Frame::chain(header, payload));
-        }
-        Frame::linear(header, payload, packets).ok_or(DropReason::NoPacketBuffer)
+        let frame = if self.chained && payload.can_be_chained() {
+            Frame::chain(header, payload)
+        } else {
+            Frame::linear(header, payload, packets)
+        };
+        frame.ok_or(DropReason::NoPacketBuffer)
     }
 
     /// Takes in what other workers send by this one's queue; returns how many frames.

@@ -4,10 +4,11 @@ mod by_overlay;
 mod by_tree;
 
 use overlay::wire::{FLAG_SECOND, Header};
-use overlay::{Instant, Reject};
+use overlay::{Instant, Reject, SessionIndex};
 
-use super::owners::Key;
+use super::owners::{Key, WorkerId};
 use super::{RX_BURST, Worker};
+use crate::arp::{ArpOperation, ArpPacket};
 use crate::drops::DropReason;
 use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
@@ -18,7 +19,7 @@ use crate::rx::Burst;
 
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
-    pub(super) fn receive_all(&mut self, now: Instant) -> usize {
+    pub(super) fn receive_all<const SWITCHES: bool>(&mut self, now: Instant) -> usize {
         let mut work = self.receive_handed(now);
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
@@ -26,14 +27,14 @@ impl Worker {
                 work += rx.recv(&mut burst);
             }
             let port = PortIndex(place as u16);
-            if self.ports[place].impaired_elsewhere {
-                burst.for_each(|mbuf| self.hand_to_first((port, mbuf)));
-            } else if self.ports[place].impaired.is_some() {
+            if SWITCHES && self.ports[place].impaired_by_first {
+                burst.for_each(|mbuf| self.hand_over(now, WorkerId::FIRST, (port, mbuf)));
+            } else if SWITCHES && self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
                 for mbuf in burst {
-                    self.receive(now, port, mbuf);
+                    self.receive::<SWITCHES>(now, port, mbuf);
                 }
             }
         }
@@ -70,16 +71,22 @@ impl Worker {
             let Some(mbuf) = impaired.and_then(|impaired| impaired.poll(now)) else {
                 return work;
             };
-            self.receive(now, port, mbuf);
+            self.receive::<true>(now, port, mbuf);
         }
         2 * RX_BURST
     }
 
     /// Takes one frame.
-    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf) {
+    pub(super) fn receive<const SWITCHES: bool>(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        mbuf: Mbuf,
+    ) {
         let this = &mut self.ports[usize::from(port.0)];
         let parsed = parse(mbuf.data(), &this.local);
-        if this.impaired.is_none() && matches!(parsed, Ok(Parsed::Data { .. })) {
+        let is_counted = SWITCHES && this.impaired.is_some();
+        if !is_counted && matches!(parsed, Ok(Parsed::Data { .. })) {
             this.tree_offered += 1;
         }
         let taken = match parsed {
@@ -88,8 +95,16 @@ impl Worker {
                 channel,
                 inner,
             }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
-            Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
-            Ok(parsed) if self.is_elsewhere(&parsed) => self.redirect(now, (port, mbuf), &parsed),
+            Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
+                Some(index) => self.receive_flow(now, port, (index, mbuf), &inner),
+                None => {
+                    let unknown = (Key::Flow(&inner.header), DropReason::FlowUnknown);
+                    return self.pass_on(now, (port, mbuf), unknown);
+                }
+            },
+            Ok(parsed) if self.is_elsewhere(&parsed) => {
+                return self.redirect(now, (port, mbuf), &parsed);
+            }
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -123,27 +138,25 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.learn(now, port, &packet, true),
-            Err(reason) => Err(reason),
+            Ok(Parsed::Arp(packet)) => {
+                return self.receive_arp(now, port, &packet, mbuf.data());
+            }
+            Err(reason) => return self.end_frame(now, (port, mbuf), reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
     }
 
-    /// A unicast packet: of a session that begins here, or of nobody.
+    /// A unicast packet of a session that begins here.
     #[inline(always)]
     fn receive_flow(
         &mut self,
         now: Instant,
         port: PortIndex,
-        mbuf: Mbuf,
+        (index, mbuf): (SessionIndex, Mbuf),
         inner: &Inner,
     ) -> Result<(), DropReason> {
-        let Some(index) = self.flows.find(&inner.header) else {
-            let key = (Key::Flow(&inner.header), DropReason::FlowUnknown);
-            return self.hand_over(now, (port, mbuf), key);
-        };
         inner.verify(mbuf.data())?;
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
@@ -180,6 +193,35 @@ impl Worker {
         if let Some(answer) = fragmentation_needed(mbuf.data(), inner, local, mtu) {
             self.send_bytes(port, answer.as_bytes());
         }
+    }
+    /// An ARP packet. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and
+    /// what is not for us; requests for our addresses are answered here alone.
+    #[cold]
+    fn receive_arp(&mut self, now: Instant, port: PortIndex, packet: &ArpPacket, frame: &[u8]) {
+        if let Err(reason) = self.learn(now, port, (packet, frame), true) {
+            self.end_here(now, port, frame, reason);
+        }
+    }
+
+    /// Takes in an ARP packet, and answers it if it may.
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        (packet, frame): (&ArpPacket, &[u8]),
+        may_answer: bool,
+    ) -> Result<(), DropReason> {
+        let action = self.arp.handle(now, port, packet)?;
+        if packet.operation == ArpOperation::Reply {
+            self.copy_to_kernel(now, port, frame);
+        }
+        if let Some((address, mac)) = action.learned {
+            self.set_next_hop(port, address, Some(mac));
+        }
+        if let Some(reply) = action.reply.filter(|_| may_answer) {
+            self.send_bytes(port, &reply);
+        }
+        Ok(())
     }
 }
 

@@ -26,7 +26,8 @@ impl Worker {
             Ok(_) => {}
             Err(unknown @ DropReason::SessionUnknown) => {
                 let key = (Key::Session(header.session), unknown);
-                return self.hand_over(now, (port, mbuf), key);
+                self.pass_on(now, (port, mbuf), key);
+                return Ok(());
             }
             Err(reason) => return Err(reason),
         }
