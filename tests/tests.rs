@@ -23,4 +23,5 @@ mod simulation;
 mod deploy;
 mod exhaustion;
 mod hostile;
+mod kernel;
 mod node;

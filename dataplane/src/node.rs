@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::config::{ClientConfig, Impairment, NeighborConfig, NodeConfig, SessionConfig};
 use crate::event::Event;
 use crate::frame::PortIndex;
+use crate::kernel::KernelThread;
 use crate::port::Port;
 use crate::snapshot::{Snapshot, StageSnapshot};
 use crate::worker::{Command, EventQueue, Leftover, Reply};
@@ -71,6 +72,8 @@ pub struct Dataplane {
     commands: Sender<Command>,
     events: EventQueue,
     worker: Option<JoinHandle<()>>,
+    /// Goes after the worker, and the kernel interfaces with it.
+    _kernel: Option<KernelThread>,
     /// Held by whoever looks at the stages: a worker counts for one at a time.
     looking: Mutex<()>,
 }

@@ -92,6 +92,7 @@ fn port(workload: &Workload, place: u16) -> PortConfig {
         gateway: (place == 1).then(|| beyond(PortIndex(place))),
         mtu: workload.size + OVERHEAD as u16,
         impairment: None,
+        kernel: None,
     }
 }
 

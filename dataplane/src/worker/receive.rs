@@ -4,10 +4,10 @@ mod by_overlay;
 mod by_tree;
 
 use overlay::wire::{FLAG_SECOND, Header};
-use overlay::{Instant, Reject};
+use overlay::{Instant, Reject, SessionIndex};
 
 use super::{RX_BURST, Worker};
-use crate::arp::ArpPacket;
+use crate::arp::{ArpOperation, ArpPacket};
 use crate::drops::DropReason;
 use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
@@ -84,7 +84,10 @@ impl Worker {
                 channel,
                 inner,
             }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
-            Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
+            Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
+                Some(index) => self.receive_flow(now, port, (index, mbuf), &inner),
+                None => return self.end_here(now, port, mbuf.data(), DropReason::FlowUnknown),
+            },
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -118,25 +121,25 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
-            Err(reason) => Err(reason),
+            Ok(Parsed::Arp(packet)) => {
+                return self.receive_arp(now, port, &packet, mbuf.data());
+            }
+            Err(reason) => return self.end_here(now, port, mbuf.data(), reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
     }
 
-    /// A unicast packet: of a session that begins here, or of nobody.
+    /// A unicast packet of a session that begins here.
     #[inline(always)]
     fn receive_flow(
         &mut self,
         now: Instant,
         port: PortIndex,
-        mbuf: Mbuf,
+        (index, mbuf): (SessionIndex, Mbuf),
         inner: &Inner,
     ) -> Result<(), DropReason> {
-        let index = self.flows.find(&inner.header);
-        let index = index.ok_or(DropReason::FlowUnknown)?;
         inner.verify(mbuf.data())?;
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
@@ -175,20 +178,23 @@ impl Worker {
         }
     }
 
-    fn receive_arp(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        packet: &ArpPacket,
-    ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
+    /// An ARP packet. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and
+    /// what is not for us; requests for our addresses are answered here alone.
+    #[cold]
+    fn receive_arp(&mut self, now: Instant, port: PortIndex, packet: &ArpPacket, frame: &[u8]) {
+        let action = match self.arp.handle(now, port, packet) {
+            Ok(action) => action,
+            Err(reason) => return self.end_here(now, port, frame, reason),
+        };
+        if packet.operation == ArpOperation::Reply {
+            self.copy_to_kernel(now, port, frame);
+        }
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
         if let Some(reply) = action.reply {
             self.send_bytes(port, &reply);
         }
-        Ok(())
     }
 }
 
