@@ -87,6 +87,7 @@ fn bench() -> Bench {
         prefix_len: 24,
         gateway: None,
         mtu: MTU,
+        verify_payload: false,
         impairment: None,
     });
     let neighbors = [

@@ -111,6 +111,7 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
             ("address", address),
             ("gateway", old.gateway == new.gateway),
             ("mtu", old.mtu == new.mtu),
+            ("verify_payload", old.verify_payload == new.verify_payload),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }

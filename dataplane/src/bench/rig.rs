@@ -47,7 +47,7 @@ impl Rig {
         set_up_thread(cpu)?;
         let registration = built.eal.register_thread()?;
         let mac = Mac(built.ports[0].mac());
-        let mut generator = Generator::new(&workload, mac);
+        let generator = Generator::new(&workload, mac);
         let copies = match workload.role {
             Role::LastHop => u64::from(workload.clients),
             Role::Ingress | Role::Transit => 1,
@@ -55,12 +55,8 @@ impl Rig {
         let is_fed_by_ring = workload.wire == Wire::Ring || copies > 1;
         if !is_fed_by_ring {
             let packets = &built.worker.pools().packets;
-            if generator.is_constant() {
-                packets.write_all(|mbuf| generator.write(mbuf));
-            } else {
-                let mut scratch = Generator::new(&workload, mac);
-                packets.write_all(|mbuf| scratch.write(mbuf));
-            }
+            let mut scratch = Generator::new(&workload, mac);
+            packets.write_all(|mbuf| scratch.write(mbuf));
         }
         let burst = if copies > 1 {
             COPIES.div_ceil(copies).min(BURST)
@@ -115,10 +111,8 @@ impl Rig {
     fn feed(&mut self) {
         let worker = &mut self.built.worker;
         if !self.is_fed_by_ring {
-            if !self.generator.is_constant() {
-                let packets = &worker.pools().packets;
-                packets.write_next(BURST as usize, |mbuf| self.generator.rewrite(mbuf));
-            }
+            let packets = &worker.pools().packets;
+            packets.write_next(BURST as usize, |mbuf| self.generator.rewrite(mbuf));
             return;
         }
         for _ in 0..self.burst {

@@ -71,6 +71,7 @@ fn port(workload: &Workload, place: usize) -> PortConfig {
         prefix_len: 16,
         gateway: (place == 1).then_some(BEYOND[1]),
         mtu: workload.size + OVERHEAD as u16,
+        verify_payload: false,
         impairment: None,
     }
 }

@@ -10,6 +10,7 @@ use overlay::{
 use super::{Adjacent, Clients, NewSession, Report, Route, Worker, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
+use crate::rx::Burst;
 
 /// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
 pub(crate) enum Command {
@@ -207,7 +208,7 @@ impl Worker {
             return Reply::Refused;
         };
         for held in this.impair(settings) {
-            self.receive(now, port, held);
+            self.receive(now, port, held, &mut Burst::new());
         }
         Reply::Done
     }
