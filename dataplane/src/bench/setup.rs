@@ -91,6 +91,7 @@ fn port(workload: &Workload, place: u16) -> PortConfig {
         prefix_len: 16,
         gateway: (place == 1).then(|| beyond(PortIndex(place))),
         mtu: workload.size + OVERHEAD as u16,
+        verify_payload: false,
         impairment: None,
         kernel: None,
     }

@@ -11,6 +11,7 @@ use super::stages::Look;
 use super::{Adjacent, Clients, NewSession, Report, Route, StageCounts, Worker, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
+use crate::rx::Burst;
 
 /// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
 pub(crate) enum Command {
@@ -214,7 +215,7 @@ impl Worker {
             return Reply::Refused;
         };
         for held in this.impair(settings) {
-            self.receive::<true>(now, port, held);
+            self.receive(now, port, held, &mut Burst::new());
         }
         Reply::Done
     }

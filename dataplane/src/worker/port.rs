@@ -60,6 +60,7 @@ impl WorkerPort {
                 address: config.address,
                 tree_port,
                 overlay_port,
+                verify_payload: config.verify_payload,
             },
             mtu: config.mtu,
             chained: port.chained(),
