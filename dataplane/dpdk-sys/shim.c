@@ -125,6 +125,12 @@ int tc_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsign
 	return rte_pktmbuf_alloc_bulk(pool, mbufs, count);
 }
 
+int tc_mbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
+{
+	/* Whatever goes back to its pool has one reference and one segment (rte_mbuf_raw_alloc relies on it as well). */
+	return rte_mempool_get_bulk(pool, (void **)mbufs, count);
+}
+
 void tc_mbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count) { rte_pktmbuf_free_bulk(mbufs, count); }
 
 void tc_mbuf_free(struct rte_mbuf *mbuf) { rte_pktmbuf_free(mbuf); }

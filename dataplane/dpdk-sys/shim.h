@@ -22,6 +22,7 @@ enum tc_layout {
 	TC_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
 	TC_MBUF_REFCNT = offsetof(struct rte_mbuf, refcnt),
 	TC_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
+	TC_MBUF_PORT = offsetof(struct rte_mbuf, port),
 	TC_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
 	TC_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
 	TC_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
@@ -82,6 +83,8 @@ unsigned int tc_pool_in_use(const struct rte_mempool *pool);
 
 /* All or none. */
 int tc_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
+/* The same, but of what their last use left in them only this is reset: one reference, one segment. */
+int tc_mbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
 void tc_mbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count);
 void tc_mbuf_free(struct rte_mbuf *mbuf);
 /* One segment with a copy of all of the mbuf's, or NULL. */

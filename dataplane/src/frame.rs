@@ -10,7 +10,7 @@ use std::ops::Range;
 use overlay::wire::{
     FLAG_HISTORY, HEADER_LEN, Header, Hello, Kind, NakRanges, ParityHeader, WireError,
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub(crate) use headers::{
     DONT_FRAGMENT, ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN,
@@ -24,7 +24,10 @@ use crate::checksum::Sum;
 use crate::drops::DropReason;
 
 /// The place of a port in its node's list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, Immutable,
+)]
+#[repr(transparent)]
 pub(crate) struct PortIndex(pub(crate) u16);
 
 /// What a port answers to.

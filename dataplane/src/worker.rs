@@ -5,6 +5,7 @@
 
 mod bench;
 mod catch_up;
+mod clients;
 mod clock;
 mod command;
 mod deliver;
@@ -35,11 +36,13 @@ use crate::frame::{Mac, PortIndex};
 use crate::icmp::icmp_limiter;
 use crate::payload::SharedPayload;
 use crate::pool::Pool;
+use deliver::Unfinished;
 use ending::Endings;
 use flows::Flows;
 use overlay::TokenBucket;
 use stages::Look;
 
+pub(crate) use clients::{Client, ClientKey, Clients};
 pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
@@ -47,7 +50,7 @@ pub(crate) use kernel::KernelPort;
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
-pub(crate) use route::{Client, ClientKey, NewSession, Route, RoutePort, upstream_of};
+pub(crate) use route::{NewSession, Route, RoutePort, upstream_of};
 pub(crate) use stages::{Stage, StageCounts};
 
 /// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
@@ -151,6 +154,8 @@ pub(crate) struct Worker {
     rebuilt: Vec<(Seq, SharedPayload)>,
     /// Sessions whose stream has ended, and the node itself.
     endings: Endings,
+    /// A packet that has not gone to all clients yet.
+    unfinished: Option<Unfinished>,
 }
 
 impl Worker {
@@ -177,6 +182,7 @@ impl Worker {
             body: Vec::with_capacity(send::BODY_MAX),
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
+            unfinished: None,
         }
     }
 
@@ -284,7 +290,7 @@ impl Worker {
             }
         }
         for route in self.routes.iter_mut().flatten() {
-            route.set_next_hop(port, address, mac);
+            route.clients.set_next_hop(port, address, mac);
         }
     }
 

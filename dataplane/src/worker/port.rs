@@ -130,6 +130,23 @@ impl WorkerPort {
         })
     }
 
+    /// Whether that many frames can be queued. Makes room by a flush, if it has to.
+    #[inline]
+    pub(crate) fn has_room_for(&mut self, count: usize) -> bool {
+        if self.tx.room() < count {
+            self.flush();
+        }
+        self.tx.room() >= count
+    }
+
+    /// Hands over what is complete of bursts.
+    #[inline]
+    pub(crate) fn flush_bursts(&mut self) {
+        if self.tx.len() >= BURST {
+            self.flush();
+        }
+    }
+
     /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
     /// everything for a while does not hold up the other ports; it drops what does not fit.
     #[inline]
@@ -148,10 +165,12 @@ impl WorkerPort {
         payload: &SharedPayload,
         packets: &Pool,
     ) -> Result<Frame, DropReason> {
-        if self.chained {
-            return Ok(Frame::chain(header, payload));
-        }
-        Frame::linear(header, payload, packets).ok_or(DropReason::NoPacketBuffer)
+        let frame = if self.chained && payload.can_be_chained() {
+            Frame::chain(header, payload)
+        } else {
+            Frame::linear(header, payload, packets)
+        };
+        frame.ok_or(DropReason::NoPacketBuffer)
     }
 
     pub(crate) fn flush(&mut self) -> usize {

@@ -172,11 +172,11 @@ impl Worker {
         said.repair_latency_us.clone_from(&stats.repair_latency);
         let route = self.route(index)?;
         said.parity_sent = route.parity.as_ref().map_or(0, |parity| parity.sent);
-        for (client, said) in route.clients.iter().zip(&mut said.clients) {
-            said.resolved = client.entry.is_resolved();
+        for ((client, entry), said) in route.clients.iter().zip(&mut said.clients) {
+            said.resolved = entry.is_resolved();
             said.catching_up = client.is_catching_up();
-            said.packets = client.entry.packets;
-            said.dropped = client.entry.dropped;
+            said.packets = entry.packets;
+            said.dropped = entry.dropped;
         }
         session.parent()
     }
