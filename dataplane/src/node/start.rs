@@ -98,6 +98,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         commands,
         events,
         worker: Some(worker),
+        is_drained: false,
         _kernel: kernel,
         looking: Mutex::default(),
     })

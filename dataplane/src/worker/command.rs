@@ -26,7 +26,9 @@ pub(crate) enum Command {
     Report(Box<Report>),
     /// Counts the cycles of each stage for this long.
     Look(Duration, Sender<StageCounts>),
-    Stop(Sender<Reply>),
+    /// Ends what begins here and passes on what there is, before a stop.
+    Drain(Sender<Reply>),
+    Stop,
 }
 
 /// How a command ended.
@@ -78,8 +80,12 @@ impl Worker {
                     self.look = Some(Box::new(Look::begin(now, time, to)));
                     continue;
                 }
-                Command::Stop(to) => {
-                    self.begin_stop(now, to);
+                Command::Drain(to) => {
+                    self.begin_draining(now, to);
+                    continue;
+                }
+                Command::Stop => {
+                    self.end();
                     continue;
                 }
             };

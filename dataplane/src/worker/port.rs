@@ -185,6 +185,11 @@ impl WorkerPort {
         sent
     }
 
+    /// Whether nothing waits for its device.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.tx.is_empty()
+    }
+
     /// Gives up what waits for a device that has taken nothing for long; returns how many frames that were.
     pub(crate) fn give_up_stuck(&mut self, now: Instant) -> u64 {
         if self.tx.fruitless() == 0 {
