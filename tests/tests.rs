@@ -14,6 +14,7 @@ mod hops;
 mod modes;
 mod programs;
 mod stages;
+mod stopping;
 // Labs themselves: up, down, and nothing left.
 mod labs;
 // Trees in virtual time.

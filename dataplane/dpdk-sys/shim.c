@@ -18,6 +18,7 @@
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 
 /* Buffers that each thread keeps at hand: a few bursts. */
@@ -25,7 +26,20 @@
 
 const char *tc_strerror(int code) { return rte_strerror(code < 0 ? -code : code); }
 
-int tc_eal_init(int argc, char **argv) { return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0; }
+_Static_assert(TC_MBUF_OURS >= offsetof(struct rte_mbuf, dynfield1) && TC_MBUF_OURS % 8 == 0,
+	       "the bytes of an mbuf that are ours are dynamic fields");
+
+int tc_eal_init(int argc, char **argv)
+{
+	static const struct rte_mbuf_dynfield ours = {
+		.name = "treecast_payload",
+		.size = TC_OURS_SIZE,
+		.align = 8,
+	};
+	if (rte_eal_init(argc, argv) < 0)
+		return -rte_errno;
+	return rte_mbuf_dynfield_register_offset(&ours, TC_MBUF_OURS) < 0 ? -rte_errno : 0;
+}
 
 void tc_eal_cleanup(void) { rte_eal_cleanup(); }
 
@@ -269,7 +283,15 @@ uint64_t tc_cycles(void) { return rte_rdtsc_precise(); }
 
 uint16_t tc_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
-	return rte_eth_rx_burst(port, queue, mbufs, count);
+	uint16_t received = rte_eth_rx_burst(port, queue, mbufs, count);
+	/* Headers are looked at next, and written before: a tree's end within 128 bytes, and begin within the 64 before. */
+	for (uint16_t i = 0; i < received; i++) {
+		char *data = rte_pktmbuf_mtod(mbufs[i], char *);
+		rte_prefetch0(data);
+		rte_prefetch0(data + RTE_CACHE_LINE_SIZE);
+		rte_prefetch0(data - RTE_CACHE_LINE_SIZE);
+	}
+	return received;
 }
 
 uint16_t tc_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)

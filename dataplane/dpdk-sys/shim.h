@@ -15,6 +15,9 @@
 
 struct rte_mempool;
 
+/* Bytes of each mbuf that are ours. */
+#define TC_OURS_SIZE 16
+
 /* Where the fields lie that Rust reads and writes in place: one call per field would cost more than the work. */
 enum tc_layout {
 	TC_MBUF_SIZE = sizeof(struct rte_mbuf),
@@ -28,6 +31,8 @@ enum tc_layout {
 	TC_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
 	TC_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
 	TC_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	/* Ours: the end of what DPDK leaves to its users ("dynamic fields"), where it gives others room last. */
+	TC_MBUF_OURS = sizeof(struct rte_mbuf) - TC_OURS_SIZE,
 	TC_HEADROOM = RTE_PKTMBUF_HEADROOM,
 };
 

@@ -18,6 +18,12 @@ pub struct Frame {
 unsafe impl Send for Frame {}
 
 impl Frame {
+    /// A buffer that is a whole frame.
+    #[inline]
+    pub(crate) fn from_raw(raw: Raw) -> Frame {
+        Frame { raw }
+    }
+
     /// `header` followed by `payload`, which is not copied; `None` where that [can't be](SharedPayload::can_be_chained).
     /// For ports that send chains.
     #[must_use]

@@ -39,7 +39,7 @@ mod worker;
 
 pub use chain::Frame;
 pub use config::*;
-pub use device::{data_room, vdev_for};
+pub use device::{data_room, is_af_packet, vdev_for};
 pub use drops::DropReason;
 pub use eal::{Eal, EalError, ThreadRegistration};
 pub use event::{Event, EventKind};

@@ -74,6 +74,7 @@ pub struct Dataplane {
     events: EventQueue,
     /// Those that have been started, the first one first.
     workers: Vec<JoinHandle<()>>,
+    is_drained: bool,
     /// Goes after the workers, and the kernel interfaces with it.
     _kernel: Option<KernelThread>,
     /// Held by whoever looks at the stages: a worker counts for one at a time.
@@ -337,9 +338,26 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Stops the workers, closes the ports and returns what was learned last.
-    pub fn stop(self) -> Snapshot {
+    /// Stops the node: takes no more packets of sources, waits until those below have what it has taken and its clients
+    /// what it has received (a second at most), says that its streams have ended, closes the ports. Returns its numbers at
+    /// the end.
+    pub fn stop(mut self) -> Snapshot {
+        self.drain();
         self.snapshot()
+    }
+
+    /// Has the workers pass on what there is; whether they go on after that.
+    fn drain(&mut self) -> bool {
+        self.is_drained || {
+            let running = self.worker_ids().take(self.workers.len());
+            let draining: Vec<_> = running
+                .map(|worker| self.send(worker, Command::Drain))
+                .collect();
+            self.is_drained = draining.into_iter().all(|answer| {
+                answer.is_ok_and(|answer| answer.recv_timeout(ANSWER_WITHIN).is_ok())
+            });
+            self.is_drained
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Model> {
@@ -401,18 +419,12 @@ impl Dataplane {
         Ok(answer)
     }
 
-    /// Stops workers and waits for them. One that hangs in a driver is left behind.
-    fn stop_workers(&mut self, from: usize) {
-        let running = self.workers.drain(from..).zip(from..);
-        let stopping: Vec<_> = running
-            .map(|(thread, place)| {
-                let (to, answer) = bounded(1);
-                let sent = self.commands[place].send_timeout(Command::Stop(to), ANSWER_WITHIN);
-                (thread, sent.is_ok().then_some(answer))
-            })
-            .collect();
-        for (thread, answer) in stopping {
-            if answer.is_some_and(|answer| answer.recv_timeout(ANSWER_WITHIN).is_ok()) {
+    /// Stops workers from this one on, and waits for them unless they hang: in a driver, and are left behind.
+    fn stop_workers(&mut self, from: usize, is_alive: bool) {
+        let commands = &self.commands[from..];
+        for (thread, commands) in self.workers.drain(from..).zip(commands) {
+            let told = commands.send_timeout(Command::Stop, ANSWER_WITHIN).is_ok();
+            if told && is_alive {
                 let _ = thread.join();
             }
         }
@@ -421,9 +433,10 @@ impl Dataplane {
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        // What the others still send may go by the queues of the first.
+        let stopped = self.drain();
+        // What the others have sent may go by the queues of the first.
         for from in [1, 0] {
-            self.stop_workers(from.min(self.workers.len()));
+            self.stop_workers(from.min(self.workers.len()), stopped);
         }
     }
 }

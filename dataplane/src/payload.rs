@@ -2,9 +2,12 @@
 
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
+use std::ptr::null_mut;
 use std::slice;
 use std::sync::atomic::Ordering;
 
+use crate::chain::Frame;
 use crate::mbuf::{Mbuf, Raw};
 use crate::pool::Pool;
 
@@ -19,27 +22,38 @@ pub struct PayloadMeta {
 
 /// A counted, read-only reference to a payload. Clones refer to the same buffer; the last to go frees it.
 ///
-/// It says itself where in the buffer the payload and its inner headers lie: where the buffer was sent as it is, what the
-/// buffer says of itself is a whole frame, and devices and readers of rings look at that later.
+/// Where payload and inner headers lie is noted beside what the buffer says of its own data: where the buffer was sent as it
+/// is, that is a whole frame, and devices and readers of rings look at it later.
 ///
 /// May be sent to other threads: the count is atomic and nobody writes to the buffer. One reference is not shared by
 /// threads, though: as long as there is no other, its owner changes the count without the cost of an atomic operation.
 pub struct SharedPayload {
     raw: Raw,
+}
+
+/// What a buffer carries of its payload, in the part of the mbuf that is ours: written once, when it is shared, in whole
+/// words, so that no later look at a part of it waits for them to come together.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Label {
     ingress_ns: u64,
-    /// Where the payload begins, in bytes from the buffer's begin, and its length.
+    view: View,
+}
+
+/// Where payload and inner headers begin, in bytes from the buffer's begin, and their lengths.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct View {
     offset: u16,
     len: u16,
-    /// Where the inner headers begin, and their length.
     headers_offset: u16,
     headers_len: u16,
 }
 
+const _: () = assert!(size_of::<Label>() == dpdk_sys::TC_OURS_SIZE as usize);
+
 // SAFETY: see above.
 unsafe impl Send for SharedPayload {}
-
-// A window holds one for each packet.
-const _: () = assert!(size_of::<Option<SharedPayload>>() == 24);
 
 impl Mbuf {
     /// Gives up the right to write. The inner headers are what lies right before the data, as far as the buffer reaches.
@@ -49,30 +63,111 @@ impl Mbuf {
         let raw = self.into_raw();
         let offset = raw.data_off();
         let headers_len = meta.inner_header_len.min(offset);
-        SharedPayload {
-            raw,
-            ingress_ns: meta.ingress_ns,
+        let view = View {
             offset,
             len: raw.data_len(),
             headers_offset: offset - headers_len,
             headers_len,
+        };
+        SharedPayload::new(raw, meta.ingress_ns, view)
+    }
+}
+
+/// Where in a frame the inner headers begin, and their length; the payload is the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) headers_at: usize,
+    pub(crate) headers_len: usize,
+}
+
+impl Mbuf {
+    /// Gives up the right to write to what is a whole frame: to be sent as it is, and for what is in it. No buffer for a
+    /// header and no chain. The payload can't be chained later, but copied.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn share_as_frame(self, place: Place, ingress_ns: u64) -> (SharedPayload, Frame) {
+        let headers_at = place.headers_at.min(self.len());
+        let payload_at = (headers_at + place.headers_len).min(self.len());
+        let raw = self.into_raw();
+        let begin = raw.data_off();
+        let view = View {
+            offset: begin + payload_at as u16,
+            len: raw.data_len() - payload_at as u16,
+            headers_offset: begin + headers_at as u16,
+            headers_len: (payload_at - headers_at) as u16,
+        };
+        let payload = SharedPayload::new(raw, ingress_ns, view);
+        // The frame has the one reference that there was.
+        payload.add_references(1);
+        (payload, Frame::from_raw(raw))
+    }
+}
+
+/// Payloads that are not needed any more, given back to their pools many at a time.
+#[derive(Default)]
+pub(crate) struct Spent {
+    payloads: Vec<SharedPayload>,
+}
+
+impl Spent {
+    /// Payloads given back at a time: what a burst brings.
+    const MANY: usize = 32;
+
+    /// Takes a payload; it goes back with later ones.
+    #[inline]
+    pub(crate) fn push(&mut self, payload: SharedPayload) {
+        payload.raw.prefetch();
+        self.payloads.push(payload);
+        if self.payloads.len() >= Self::MANY {
+            self.give_back();
         }
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&mut self) {
+        let mut mbufs = [null_mut(); Self::MANY];
+        let payloads = self
+            .payloads
+            .drain(..)
+            .map(|payload| ManuallyDrop::new(payload).raw);
+        let count = mbufs
+            .iter_mut()
+            .zip(payloads)
+            .map(|(mbuf, raw)| *mbuf = raw.as_ptr())
+            .count();
+        // SAFETY: those are live, and the reference to each was ours, and is given up.
+        unsafe { dpdk_sys::tc_mbuf_free_bulk(mbufs.as_mut_ptr(), count as u32) };
     }
 }
 
 impl SharedPayload {
+    /// The reference to a buffer that nobody writes to any more.
+    #[inline(always)]
+    fn new(raw: Raw, ingress_ns: u64, view: View) -> SharedPayload {
+        let label = Label { ingress_ns, view };
+        // SAFETY: those bytes of a live mbuf are ours, and the buffer is still the caller's alone.
+        unsafe { raw.at::<Label>(dpdk_sys::TC_MBUF_OURS).write(label) }
+        SharedPayload { raw }
+    }
+
+    #[inline(always)]
+    fn label(&self) -> &Label {
+        // SAFETY: it was written when the buffer was shared, and is not written to as long as it is.
+        unsafe { &*self.raw.at::<Label>(dpdk_sys::TC_MBUF_OURS) }
+    }
+
     /// The payload.
     #[must_use]
     #[inline]
     pub fn data(&self) -> &[u8] {
-        self.bytes(self.offset, self.len)
+        self.bytes(self.label().view.offset, self.label().view.len)
     }
 
     /// Bytes of the payload.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.len.into()
+        self.label().view.len.into()
     }
 
     /// Whether the payload is empty.
@@ -85,7 +180,10 @@ impl SharedPayload {
     #[must_use]
     #[inline]
     pub fn headers(&self) -> &[u8] {
-        self.bytes(self.headers_offset, self.headers_len)
+        self.bytes(
+            self.label().view.headers_offset,
+            self.label().view.headers_len,
+        )
     }
 
     /// What was said of it when it was shared.
@@ -93,8 +191,8 @@ impl SharedPayload {
     #[inline]
     pub fn meta(&self) -> PayloadMeta {
         PayloadMeta {
-            ingress_ns: self.ingress_ns,
-            inner_header_len: self.headers_len,
+            ingress_ns: self.label().ingress_ns,
+            inner_header_len: self.label().view.headers_len,
         }
     }
 
@@ -109,7 +207,8 @@ impl SharedPayload {
     #[must_use]
     #[inline]
     pub fn can_be_chained(&self) -> bool {
-        self.raw.data_off() == self.offset && self.raw.data_len() == self.len
+        let view = &self.label().view;
+        self.raw.data_off() == view.offset && self.raw.data_len() == view.len
     }
 
     /// The same in a buffer of its own, which can be chained; `None` if the pool is exhausted.
@@ -117,7 +216,7 @@ impl SharedPayload {
     pub(crate) fn copy(&self, packets: &Pool) -> Option<SharedPayload> {
         let mut mbuf = packets.copy(self.headers())?;
         mbuf.append(self.len())?.copy_from_slice(self.data());
-        mbuf.trim_front(self.headers_len.into());
+        mbuf.trim_front(self.headers().len());
         Some(mbuf.share(self.meta()))
     }
 
@@ -198,7 +297,7 @@ impl Drop for Lent<'_> {
 impl Clone for SharedPayload {
     fn clone(&self) -> SharedPayload {
         self.add_references(1);
-        SharedPayload { ..*self }
+        SharedPayload { raw: self.raw }
     }
 }
 

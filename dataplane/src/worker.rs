@@ -38,7 +38,7 @@ use crate::arp::{ArpOutput, ArpTable};
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{Mac, PortIndex};
 use crate::icmp::icmp_limiter;
-use crate::payload::SharedPayload;
+use crate::payload::{SharedPayload, Spent};
 use crate::pool::Pool;
 use deliver::Unfinished;
 use ending::Endings;
@@ -56,7 +56,7 @@ pub(crate) use peers::{HANDED_MAX, Peers};
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
-pub(crate) use route::{NewSession, Route, RoutePort, upstream_of};
+pub(crate) use route::{NewSession, Route, RoutePort, Way, upstream_of};
 pub(crate) use stages::{Stage, StageCounts};
 
 /// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
@@ -174,6 +174,8 @@ pub(crate) struct Worker {
     endings: Endings,
     /// A packet that has not gone to all clients yet.
     unfinished: Option<Unfinished>,
+    /// Packets that windows have given up.
+    spent: Spent,
 }
 
 impl Worker {
@@ -202,6 +204,7 @@ impl Worker {
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
             unfinished: None,
+            spent: Spent::default(),
         }
     }
 

@@ -121,6 +121,7 @@ fn bench() -> Bench {
         prefix_len: 24,
         gateway: None,
         mtu: MTU,
+        verify_payload: false,
         impairment: None,
         // Where the host is.
         kernel: (*name == "edge").then(|| KernelConfig {

@@ -119,6 +119,7 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
                 "kernel_rate",
                 rate(old) == rate(new) || interface(old) != interface(new),
             ),
+            ("verify_payload", old.verify_payload == new.verify_payload),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }

@@ -100,6 +100,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         commands,
         events,
         workers: Vec::with_capacity(workers.len()),
+        is_drained: false,
         _kernel: kernel,
         looking: Mutex::default(),
     };

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::config::Impairment;
 use crate::frame::PortIndex;
+use crate::rx::Burst;
 
 /// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
 pub(crate) enum Command {
@@ -33,7 +34,9 @@ pub(crate) enum Command {
     Report(Box<Report>),
     /// Counts the cycles of each stage for this long.
     Look(Duration, Sender<StageCounts>),
-    Stop(Sender<Reply>),
+    /// Ends what begins here and passes on what there is, before a stop.
+    Drain(Sender<Reply>),
+    Stop,
 }
 
 /// How a command ended.
@@ -91,8 +94,12 @@ impl Worker {
                     self.look = Some(Box::new(Look::begin(now, time, to)));
                     continue;
                 }
-                Command::Stop(to) => {
-                    self.begin_stop(now, to);
+                Command::Drain(to) => {
+                    self.begin_draining(now, to);
+                    continue;
+                }
+                Command::Stop => {
+                    self.end();
                     continue;
                 }
             };
@@ -256,7 +263,7 @@ impl Worker {
             return Reply::Done;
         }
         for held in this.impair(settings) {
-            self.receive::<true>(now, port, held);
+            self.receive(now, port, held, &mut Burst::new());
         }
         self.flush_handed();
         Reply::Done

@@ -12,6 +12,7 @@ use super::owners::{Key, WorkerId};
 use super::peers::{BATCHES, Handed, Letter};
 use crate::drops::DropReason;
 use crate::frame::{Parsed, parse};
+use crate::rx::Burst;
 
 /// Batches taken from other workers in one turn, before ports are polled again.
 const BATCH_BUDGET: usize = 4;
@@ -46,7 +47,7 @@ impl Worker {
             return self.impair(now, port, std::iter::once(mbuf));
         }
         let offered = self.ports[place].tree_offered;
-        self.receive::<true>(now, port, mbuf);
+        self.receive(now, port, mbuf, &mut Burst::new());
         self.ports[place].tree_offered = offered;
     }
 

@@ -111,7 +111,7 @@ impl Worker {
     /// take it is not waited for any longer than in a turn.
     fn send_what_waits(&mut self) {
         let began = self.clock.now();
-        while !self.ports.iter().all(WorkerPort::has_sent_all) && !self.is_held_up(began) {
+        while !self.ports.iter().all(WorkerPort::is_flushed) && !self.is_held_up(began) {
             self.flush();
         }
     }

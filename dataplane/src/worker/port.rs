@@ -67,6 +67,7 @@ impl WorkerPort {
                 address: config.address,
                 tree_port,
                 overlay_port,
+                verify_payload: config.verify_payload,
             },
             mtu: config.mtu,
             chained: port.chained(),
@@ -203,11 +204,6 @@ impl WorkerPort {
         taken
     }
 
-    /// Whether the device has taken all that was to be sent.
-    pub(crate) fn has_sent_all(&self) -> bool {
-        self.tx.is_empty() && self.tx.relay().is_none_or(|relay| relay.is_empty())
-    }
-
     pub(crate) fn flush(&mut self) -> usize {
         if self.tx.is_empty() {
             return 0;
@@ -217,6 +213,11 @@ impl WorkerPort {
             self.stuck_since = None;
         }
         sent
+    }
+
+    /// Whether nothing waits for its device, or for the worker that sends for this one.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.tx.is_empty() && self.tx.relay().is_none_or(|relay| relay.is_empty())
     }
 
     /// Gives up what waits for a device that has taken nothing for long; returns how many frames that were.

@@ -38,6 +38,17 @@ impl<T> IndexMut<Tree> for PerTree<T> {
     }
 }
 
+/// Where a packet of a tree goes on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It ends here.
+    Nowhere,
+    /// Through one port with this MTU, and to no client here: the frame that came can be the frame that goes.
+    One(PortIndex, u16),
+    /// Through several ports, or to clients as well.
+    Several,
+}
+
 /// The parity of a session.
 pub(crate) struct Parity {
     pub(crate) codec: Codec,
@@ -197,6 +208,21 @@ impl Route {
             .branches
             .iter()
             .any(|branch| branch.active[Tree::Second]);
+    }
+
+    /// Where a packet of a tree goes on to.
+    #[inline]
+    pub(crate) fn way(&self, tree: Tree) -> Way {
+        let mut active = (0..)
+            .zip(&self.branches)
+            .filter(|(_, branch)| branch.active[tree]);
+        match (active.next(), active.next()) {
+            (None, _) => Way::Nowhere,
+            (Some((port, branch)), None) if self.clients.is_empty() => {
+                Way::One(PortIndex(port), branch.mtu)
+            }
+            _ => Way::Several,
+        }
     }
 
     /// Whether anybody gets what comes.
