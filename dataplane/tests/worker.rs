@@ -9,6 +9,8 @@
 
 #[path = "worker/cases.rs"]
 mod cases;
+#[path = "worker/links.rs"]
+mod links;
 #[path = "worker/namespace.rs"]
 mod namespace;
 #[path = "worker/station.rs"]
@@ -64,7 +66,7 @@ fn main() {
         }
     }
     let mut bench = bench();
-    for (name, case) in cases::CASES {
+    for (name, case) in cases::CASES.into_iter().chain(links::CASES) {
         let session = bench.settled();
         case(&mut bench);
         assert_eq!(

@@ -156,7 +156,8 @@ impl Station {
         loop {
             match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
                 Ok(len) => self.take(&frame[..len]),
-                Err(Errno::EAGAIN) => return,
+                // Said once by a link that went down.
+                Err(Errno::EAGAIN | Errno::ENETDOWN) => return,
                 Err(error) => panic!("{error}"),
             }
         }
