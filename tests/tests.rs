@@ -15,6 +15,7 @@ mod links;
 mod modes;
 mod programs;
 mod stages;
+mod stopping;
 // Labs themselves: up, down, and nothing left.
 mod labs;
 // Trees in virtual time.
@@ -24,4 +25,5 @@ mod simulation;
 mod deploy;
 mod exhaustion;
 mod hostile;
+mod kernel;
 mod node;

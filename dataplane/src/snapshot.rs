@@ -65,6 +65,19 @@ pub struct PortSnapshot {
     pub tree_dropped: u64,
     /// What the impairment did to all frames; absent where none was ever set.
     pub impairment: Option<ImpairmentSnapshot>,
+    /// The kernel exception path; absent where the port has none.
+    pub kernel: Option<KernelSnapshot>,
+}
+
+/// The kernel exception path of a port.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KernelSnapshot {
+    /// Name of the TAP interface.
+    pub interface: String,
+    /// Frames that the kernel took.
+    pub to_kernel: u64,
+    /// Frames that the kernel sent out of the port.
+    pub from_kernel: u64,
 }
 
 /// What an impairment did.

@@ -5,12 +5,14 @@
 
 mod bench;
 mod catch_up;
+mod clients;
 mod clock;
 mod command;
 mod deliver;
 mod ending;
 mod flows;
 mod idle;
+mod kernel;
 mod link;
 mod parity;
 mod port;
@@ -33,21 +35,24 @@ use crate::arp::{ArpOutput, ArpTable};
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{Mac, PortIndex};
 use crate::icmp::icmp_limiter;
-use crate::payload::SharedPayload;
+use crate::payload::{SharedPayload, Spent};
 use crate::pool::Pool;
+use deliver::Unfinished;
 use ending::Endings;
 use flows::Flows;
 use overlay::TokenBucket;
 use stages::Look;
 
+pub(crate) use clients::{Client, ClientKey, Clients};
 pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
+pub(crate) use kernel::KernelPort;
 pub(crate) use link::PortLink;
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
-pub(crate) use route::{Client, ClientKey, NewSession, Route, RoutePort, upstream_of};
+pub(crate) use route::{NewSession, Route, RoutePort, Way, upstream_of};
 pub(crate) use stages::{Stage, StageCounts};
 
 /// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
@@ -151,6 +156,10 @@ pub(crate) struct Worker {
     rebuilt: Vec<(Seq, SharedPayload)>,
     /// Sessions whose stream has ended, and the node itself.
     endings: Endings,
+    /// A packet that has not gone to all clients yet.
+    unfinished: Option<Unfinished>,
+    /// Packets that windows have given up.
+    spent: Spent,
 }
 
 impl Worker {
@@ -177,6 +186,8 @@ impl Worker {
             body: Vec::with_capacity(send::BODY_MAX),
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
+            unfinished: None,
+            spent: Spent::default(),
         }
     }
 
@@ -191,6 +202,7 @@ impl Worker {
         let now = self.clock.now();
         let mut work =
             self.stage::<SWITCHES>(Stage::Receive, |worker| worker.receive_all::<SWITCHES>(now));
+        work += self.stage::<SWITCHES>(Stage::Kernel, |worker| worker.exchange_with_kernel(now));
         self.node.handle_timeout(now);
         self.lap::<SWITCHES>(Stage::Timers, 0);
         work += self.stage::<SWITCHES>(Stage::Rebuild, |worker| worker.rebuild(now));
@@ -262,6 +274,10 @@ impl Worker {
         for port in &mut self.ports {
             let dropped = port.give_up_stuck(now);
             self.drops.add(DropReason::TxFull, dropped);
+            if let Some(kernel) = &mut port.kernel {
+                self.drops
+                    .add(DropReason::KernelFull, kernel.newly_refused());
+            }
         }
     }
 
@@ -279,7 +295,7 @@ impl Worker {
             }
         }
         for route in self.routes.iter_mut().flatten() {
-            route.set_next_hop(port, address, mac);
+            route.clients.set_next_hop(port, address, mac);
         }
     }
 

@@ -49,9 +49,20 @@ impl Node {
         Ok(node)
     }
 
-    /// Stops the dataplane.
+    /// Stops the dataplane, and says how its sessions ended.
     pub(super) fn stop(self) {
-        self.dataplane.stop();
+        for session in self.dataplane.stop().sessions {
+            tracing::info!(
+                "session {}: {} sent, {} by the tree, {} repaired, {} unrecovered, {} in flight, {} delivered",
+                session.session,
+                session.sent,
+                session.tree,
+                session.repaired,
+                session.unrecovered,
+                session.in_flight,
+                session.delivered
+            );
+        }
     }
 
     /// Does on a thread that may wait what takes its time: a session that ends here stays until those below have all of it.

@@ -188,7 +188,11 @@ mod tests {
         };
         let shown = filled(json!(client), "SESSION NAME", View::Clients);
         assert!(shown.contains("catching-up"), "{shown}");
-        filled(json!(dataplane::PortSnapshot::default()), "", View::Ports);
+        let port = dataplane::PortSnapshot {
+            kernel: Some(dataplane::KernelSnapshot::default()),
+            ..Default::default()
+        };
+        filled(json!(port), "", View::Ports);
         filled(
             json!(dataplane::PoolSnapshot::default()),
             "USED",

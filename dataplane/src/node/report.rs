@@ -8,8 +8,8 @@ use crate::config::{Device, NeighborConfig, SessionConfig};
 use crate::drops::DropCounters;
 use crate::port::Port;
 use crate::snapshot::{
-    ClientSnapshot, NeighborSnapshot, PoolSnapshot, PortSnapshot, SessionSnapshot, Snapshot,
-    StageSnapshot, WorkerSnapshot,
+    ClientSnapshot, KernelSnapshot, NeighborSnapshot, PoolSnapshot, PortSnapshot, SessionSnapshot,
+    Snapshot, StageSnapshot, WorkerSnapshot,
 };
 use crate::worker::{Report, Stage, StageCounts};
 
@@ -89,6 +89,10 @@ impl Model {
             mtu: link.mtu,
             configured_mtu: config.mtu,
             chained: port.chained(),
+            kernel: config.kernel.as_ref().map(|kernel| KernelSnapshot {
+                interface: kernel.interface.clone(),
+                ..KernelSnapshot::default()
+            }),
             rx_missed: stats.rx_missed,
             rx_nombuf: stats.rx_nombuf,
             ..PortSnapshot::default()

@@ -16,6 +16,8 @@ use crate::eal::cycles;
 pub(crate) enum Stage {
     /// Frames taken from the ports, and sent down the tree: a burst that is complete goes to the device here.
     Receive,
+    /// Frames to the kernel's part of the ports, and from it.
+    Kernel,
     /// The protocol's timers.
     Timers,
     /// Blocks rebuilt from parity.
@@ -37,8 +39,9 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Stage; 10] = [
+    pub(crate) const ALL: [Stage; 11] = [
         Stage::Receive,
+        Stage::Kernel,
         Stage::Timers,
         Stage::Rebuild,
         Stage::Transmit,
@@ -54,6 +57,7 @@ impl Stage {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Stage::Receive => "receive",
+            Stage::Kernel => "kernel",
             Stage::Timers => "timers",
             Stage::Rebuild => "rebuild",
             Stage::Transmit => "transmit",

@@ -125,6 +125,21 @@ pub(super) const PORTS: &[Column] = &[
     ("TX-DROPPED", true, Key("tx_dropped")),
     ("TREE-RX", true, Key("tree_offered")),
     ("TREE-LOST", true, Key("tree_dropped")),
+    (
+        "KERNEL",
+        false,
+        Made(|row, _| text(&row["kernel"]["interface"])),
+    ),
+    (
+        "TO-KERNEL",
+        true,
+        Made(|row, _| text(&row["kernel"]["to_kernel"])),
+    ),
+    (
+        "FROM-KERNEL",
+        true,
+        Made(|row, _| text(&row["kernel"]["from_kernel"])),
+    ),
 ];
 
 /// Of workers.
