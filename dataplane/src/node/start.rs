@@ -134,6 +134,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let route_ports = route_ports.map(|(port, config)| RoutePort {
         mac: Mac(port.mac()),
         mtu: config.mtu,
+        mtu_max: port.mtu_max(),
     });
     let clock = Clock::new();
     let epoch = epoch_now();

@@ -10,7 +10,7 @@ use overlay::{
 
 use super::stages::Look;
 use super::{
-    Adjacent, Clients, NewSession, Owners, Report, Route, StageCounts, Worker, WorkerId,
+    Adjacent, Clients, NewSession, Owners, PortLink, Report, Route, StageCounts, Worker, WorkerId,
     upstream_of,
 };
 use crate::config::Impairment;
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     FollowOwners(Arc<Owners>, Sender<Reply>),
     /// Has a session go to another worker, and the owners be these from then on.
     GiveAway(SessionId, WorkerId, Arc<Owners>, Sender<Reply>),
+    SetLink(PortIndex, PortLink, Sender<Reply>),
     Report(Box<Report>),
     /// Counts the cycles of each stage for this long.
     Look(Duration, Sender<StageCounts>),
@@ -86,6 +87,7 @@ impl Worker {
                     self.give_away(now, (id, worker), owners, to);
                     continue;
                 }
+                Command::SetLink(port, link, to) => (self.set_link(port, link), to),
                 Command::Report(report) => {
                     self.report = Some(report);
                     continue;
