@@ -223,7 +223,7 @@ impl SharedPayload {
     ) -> Option<Frame> {
         let raw = self.raw;
         let Label { ingress_ns, view } = *self.label();
-        let inner = *self.headers().first_chunk::<INNER_LEN>()?;
+        let inner = InnerWords::of(self.headers())?;
         let headers_offset = view.offset.checked_sub((LEN + INNER_LEN) as u16)?;
         let is_plain = usize::from(view.headers_len) == INNER_LEN && self.can_be_chained();
         if !is_plain || raw.refcnt().load(Ordering::Acquire) != 1 {
@@ -233,7 +233,7 @@ impl SharedPayload {
         // SAFETY: the buffer is ours alone, nothing of it is lent, and so many bytes lie before the payload.
         let area = unsafe { slice::from_raw_parts_mut(begin, INNER_LEN + LEN) };
         let (inner_area, header_area) = area.split_first_chunk_mut()?;
-        *inner_area = inner;
+        inner.put(inner_area);
         write(header_area.first_chunk_mut()?);
         raw.set_data_off(view.offset - LEN as u16);
         raw.set_data_len(view.len + LEN as u16);
@@ -301,6 +301,30 @@ impl SharedPayload {
         was_last
     }
 }
+/// Inner headers in registers: what passes through memory in pieces that overlap costs a stall.
+struct InnerWords(u128, u64, u32);
+
+impl InnerWords {
+    #[inline(always)]
+    fn of(headers: &[u8]) -> Option<InnerWords> {
+        let (first, rest) = headers.split_first_chunk()?;
+        let (second, rest) = rest.split_first_chunk()?;
+        let third = rest.first_chunk()?;
+        Some(InnerWords(
+            u128::from_ne_bytes(*first),
+            u64::from_ne_bytes(*second),
+            u32::from_ne_bytes(*third),
+        ))
+    }
+
+    #[inline(always)]
+    fn put(self, area: &mut [u8; INNER_LEN]) {
+        area[..16].copy_from_slice(&self.0.to_ne_bytes());
+        area[16..24].copy_from_slice(&self.1.to_ne_bytes());
+        area[24..].copy_from_slice(&self.2.to_ne_bytes());
+    }
+}
+
 /// Notes in a buffer, which is the caller's alone, what it carries.
 #[inline(always)]
 fn label(raw: Raw, ingress_ns: u64, view: View) {
