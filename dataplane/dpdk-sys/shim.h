@@ -77,6 +77,10 @@ int tc_device_probe(const char *devargs);
 /* -ENODEV: no such interface; -EPERM: no right to open packet sockets; 0: neither. */
 int tc_interface_check(const char *interface);
 
+/* A TAP interface of that name and Ethernet address, down, in this thread's network namespace. Returns its descriptor,
+ * which doesn't block; the interface goes with it. */
+int tc_tap_open(const char *name, const uint8_t *mac);
+
 /* NULL, with the reason in *code, if there is no memory for it. */
 struct rte_mempool *tc_pool_create(const char *name, unsigned int count, uint16_t private_size, uint16_t data_room,
 				   int *code);

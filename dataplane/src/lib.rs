@@ -24,6 +24,7 @@ mod frame;
 pub mod fuzzing;
 mod icmp;
 mod impair;
+mod kernel;
 mod mbuf;
 mod node;
 mod payload;
@@ -32,6 +33,7 @@ mod port;
 mod rx;
 mod sizing;
 mod snapshot;
+mod tap;
 mod tx;
 mod worker;
 

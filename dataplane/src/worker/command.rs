@@ -7,7 +7,8 @@ use overlay::{
     Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
 };
 
-use super::{Adjacent, Clients, NewSession, Report, Route, Worker, upstream_of};
+use super::stages::Look;
+use super::{Adjacent, Clients, NewSession, Report, Route, StageCounts, Worker, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 use crate::rx::Burst;
@@ -23,7 +24,11 @@ pub(crate) enum Command {
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
     Report(Box<Report>),
-    Stop(Sender<Reply>),
+    /// Counts the cycles of each stage for this long.
+    Look(Duration, Sender<StageCounts>),
+    /// Ends what begins here and passes on what there is, before a stop.
+    Drain(Sender<Reply>),
+    Stop,
 }
 
 /// How a command ended.
@@ -71,8 +76,16 @@ impl Worker {
                     self.report = Some(report);
                     continue;
                 }
-                Command::Stop(to) => {
-                    self.begin_stop(now, to);
+                Command::Look(time, to) => {
+                    self.look = Some(Box::new(Look::begin(now, time, to)));
+                    continue;
+                }
+                Command::Drain(to) => {
+                    self.begin_draining(now, to);
+                    continue;
+                }
+                Command::Stop => {
+                    self.end();
                     continue;
                 }
             };

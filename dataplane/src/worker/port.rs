@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::Instant;
 
 use super::TX_ROOM;
+use super::kernel::KernelPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
 use crate::drops::DropReason;
@@ -39,6 +40,8 @@ pub(crate) struct WorkerPort {
     pub(crate) tree_offered: u64,
     pub(crate) tree_dropped: u64,
     pub(crate) tx_dropped: u64,
+    /// Where the kernel gets what is not ours.
+    pub(crate) kernel: Option<Box<KernelPort>>,
     stuck_since: Option<Instant>,
 }
 
@@ -68,6 +71,7 @@ impl WorkerPort {
             tree_offered: 0,
             tree_dropped: 0,
             tx_dropped: 0,
+            kernel: None,
             stuck_since: None,
         }
     }
@@ -179,6 +183,11 @@ impl WorkerPort {
             self.stuck_since = None;
         }
         sent
+    }
+
+    /// Whether nothing waits for its device.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.tx.is_empty()
     }
 
     /// Gives up what waits for a device that has taken nothing for long; returns how many frames that were.

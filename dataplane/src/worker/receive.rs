@@ -5,10 +5,10 @@ mod by_tree;
 mod runs;
 
 use overlay::wire::{FLAG_SECOND, Header};
-use overlay::{Instant, Reject, Tree};
+use overlay::{Instant, Reject, SessionIndex, Tree};
 
 use super::{RX_BURST, Way, Worker};
-use crate::arp::ArpPacket;
+use crate::arp::{ArpOperation, ArpPacket};
 use crate::drops::DropReason;
 use crate::frame::{FlowLike, Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
@@ -23,13 +23,13 @@ type Rest = Burst<RX_BURST>;
 
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
-    pub(super) fn receive_all(&mut self, now: Instant) -> usize {
+    pub(super) fn receive_all<const SWITCHES: bool>(&mut self, now: Instant) -> usize {
         let mut work = 0;
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
             work += self.ports[place].rx.recv(&mut burst);
             let port = PortIndex(place as u16);
-            if self.ports[place].impaired.is_some() {
+            if SWITCHES && self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
@@ -81,7 +81,10 @@ impl Worker {
                 channel,
                 inner,
             }) => self.receive_data((now, port), (header, channel), (mbuf, inner), rest),
-            Ok(Parsed::Flow { inner }) => self.receive_flow((now, port), mbuf, &inner, rest),
+            Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
+                Some(index) => self.receive_flow((now, port), (index, mbuf), &inner, rest),
+                None => return self.end_here(now, port, mbuf.data(), DropReason::FlowUnknown),
+            },
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -115,25 +118,25 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
-            Err(reason) => Err(reason),
+            Ok(Parsed::Arp(packet)) => {
+                return self.receive_arp(now, port, &packet, mbuf.data());
+            }
+            Err(reason) => return self.end_here(now, port, mbuf.data(), reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
     }
 
-    /// A unicast packet: of a session that begins here, or of nobody.
+    /// A unicast packet of a session that begins here.
     #[inline(always)]
     fn receive_flow(
         &mut self,
         (now, port): (Instant, PortIndex),
-        mbuf: Mbuf,
+        (index, mbuf): (SessionIndex, Mbuf),
         inner: &Inner,
         rest: &mut Rest,
     ) -> Result<(), DropReason> {
-        let index = self.flows.find(&inner.header);
-        let index = index.ok_or(DropReason::FlowUnknown)?;
         let verify_payload = self.ports[usize::from(port.0)].local.verify_payload;
         inner.verify(mbuf.data(), verify_payload)?;
         self.follow_downstream(index);
@@ -190,20 +193,23 @@ impl Worker {
         }
     }
 
-    fn receive_arp(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        packet: &ArpPacket,
-    ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
+    /// An ARP packet. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and
+    /// what is not for us; requests for our addresses are answered here alone.
+    #[cold]
+    fn receive_arp(&mut self, now: Instant, port: PortIndex, packet: &ArpPacket, frame: &[u8]) {
+        let action = match self.arp.handle(now, port, packet) {
+            Ok(action) => action,
+            Err(reason) => return self.end_here(now, port, frame, reason),
+        };
+        if packet.operation == ArpOperation::Reply {
+            self.copy_to_kernel(now, port, frame);
+        }
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
         if let Some(reply) = action.reply {
             self.send_bytes(port, &reply);
         }
-        Ok(())
     }
 }
 

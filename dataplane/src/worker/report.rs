@@ -69,6 +69,9 @@ impl Worker {
             said.tree_offered = port.tree_offered;
             said.tree_dropped = port.tree_dropped;
             said.impairment = port.impairment_stats();
+            if let (Some(said), Some(kernel)) = (&mut said.kernel, &port.kernel) {
+                (said.to_kernel, said.from_kernel) = kernel.counters();
+            }
         }
         for worker in &mut snapshot.workers {
             worker.turns = self.counters.turns;
