@@ -52,9 +52,10 @@ impl<P> TreeRun<'_, P> {
     #[inline]
     pub fn push(&mut self, header: &Header, packet: P) -> Result<Option<P>, Reject> {
         let run = &mut self.run;
+        let in_order = run.entry.session.is_next(header);
         let evicted = run.entry.session.handle_data(run.now, header, packet)?;
         run.touched = true;
-        if run.entry.session.has_changed() {
+        if !in_order {
             run.turns.tell(&mut run.entry.session);
         }
         Ok(evicted)
