@@ -49,6 +49,7 @@ pub use answer::CHILDREN_MAX;
 pub use catch_up::CatchUp;
 pub use config::{Fec, Mode, Order, SessionConfig, Tree};
 pub(crate) use copying::Request;
+pub(crate) use ingress::HEARTBEAT_FIRST;
 pub use parity::PARITY_KEPT_MAX;
 pub use receive::Reject;
 pub(crate) use receive::{neighbor, neighbor_mut};
@@ -127,6 +128,17 @@ struct Counts {
     tree: u64,
     delivered: u64,
     evicted_early: u64,
+}
+
+/// What packets in order give a session to do, beside their delivery, as far as nothing else happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calm {
+    /// Something: it must be looked at after each.
+    No,
+    /// Their lead is to be announced.
+    Announcing,
+    /// Nothing.
+    Silent,
 }
 
 /// What happened since the owner last looked.
@@ -388,7 +400,8 @@ impl<P> Session<P> {
         }
     }
 
-    /// When [`Session::handle_timeout`] or a `poll_*` next has something to do; [`Instant::NEVER`] if nothing is to come.
+    /// When [`Session::handle_timeout`] or a `poll_*` next has something to do, beside the heartbeat that
+    /// [`Session::announce_at`] tells of; [`Instant::NEVER`] if nothing is to come.
     pub(crate) fn poll_timeout(&self) -> Instant {
         let mut next = Instant::NEVER;
         let mut due = |at: Instant| next = next.min(at);
@@ -407,7 +420,6 @@ impl<P> Session<P> {
         if !self.is_ingress() && self.epoch.is_some() {
             due(self.heard_at + self.config.idle_timeout);
         }
-        self.announce_at().map(&mut due);
         self.judge_at().map(&mut due);
         self.answers.poll_timeout().map(&mut due);
         self.catch_ups.poll_timeout().map(&mut due);
@@ -421,20 +433,27 @@ impl<P> Session<P> {
         next
     }
 
-    /// Whether a timer that is set for `armed` is early enough whatever [`Session::poll_timeout`] would say: nothing is
-    /// under way but packets in order, and what they cause is due later.
-    pub(crate) fn is_armed_well(&self, now: Instant, armed: Instant) -> bool {
-        let calm = self.asks.is_empty()
-            && self.answers.is_idle()
-            && self.catch_ups.is_empty()
-            && self.history.is_none()
-            && self.parity_maker.is_none();
-        let soon = if self.answers.has_children() {
-            ingress::HEARTBEAT_FIRST
+    /// What packets in order give to do, beside their delivery.
+    pub(crate) fn calm(&self) -> Calm {
+        let busy = !self.asks.is_empty()
+            || !self.answers.is_idle()
+            || !self.catch_ups.is_empty()
+            || self.history.is_some()
+            || self.parity_maker.is_some()
+            || self.window.trail() == self.window.next()
+            || self.is_about_to_judge();
+        if busy {
+            Calm::No
+        } else if self.ingress || self.answers.has_children() {
+            Calm::Announcing
         } else {
-            EVICT_INTERVAL
-        };
-        calm && armed <= now + soon
+            Calm::Silent
+        }
+    }
+
+    #[inline]
+    pub(crate) fn delivers(&self) -> bool {
+        self.deliveries.is_some()
     }
 
     fn expire_gaps(&mut self, now: Instant) {

@@ -137,6 +137,12 @@ impl<P> Session<P> {
         (judges && any && !self.ended).then(|| self.copying.look_at(next))
     }
 
+    /// Whether the packets to come may bring forward the moment at which mode `auto` judges.
+    pub(super) fn is_about_to_judge(&self) -> bool {
+        let enough = self.window.next().above(self.copying.begin) >= PACKETS_MIN;
+        self.config.mode == Mode::Auto && !self.is_ingress() && !self.ended && !enough
+    }
+
     /// Whether there is anything that neighbors must be asked for again and again.
     pub(super) fn has_requests(&self) -> bool {
         let asks = self.parent > 0 || self.copying.is_active();

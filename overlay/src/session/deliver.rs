@@ -180,6 +180,12 @@ impl<P> Session<P> {
         self.counts.delivered += 1;
         Some(seq)
     }
+
+    /// When a delivery that the pace holds back is due.
+    #[inline]
+    pub(crate) fn deliver_due(&self) -> Option<Instant> {
+        self.deliveries.as_ref()?.paced_until
+    }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -10,7 +10,7 @@ use crate::wire::{FLAG_END, Header, Kind};
 use crate::{Instant, Seq, Tree};
 
 /// Silence after a packet before the first heartbeat (design: §5.2).
-pub(super) const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
+pub(crate) const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
 /// Longest time between heartbeats of a silent source.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(250);
 
@@ -85,7 +85,7 @@ impl<P> Session<P> {
 
     /// When the lead is next to be announced: at nodes with children, as long as they hear of the ingress themselves. A
     /// heartbeat goes one hop, so that one that is lost is lost to few, and none multiplies.
-    pub(super) fn announce_at(&self) -> Option<Instant> {
+    pub(crate) fn announce_at(&self) -> Option<Instant> {
         let due = self.announcer.due;
         let heard = self.epoch.is_some() && due < self.heard_at + EPOCH_HOLD;
         (self.ingress || heard && self.answers.has_children()).then_some(due)
