@@ -13,6 +13,8 @@ mod delivery;
 mod hops;
 mod modes;
 mod programs;
+mod stages;
+mod stopping;
 // Labs themselves: up, down, and nothing left.
 mod labs;
 // Trees in virtual time.
@@ -22,4 +24,5 @@ mod simulation;
 mod deploy;
 mod exhaustion;
 mod hostile;
+mod kernel;
 mod node;

@@ -2,7 +2,10 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -15,6 +18,7 @@
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 
 /* Buffers that each thread keeps at hand: a few bursts. */
@@ -22,7 +26,20 @@
 
 const char *tc_strerror(int code) { return rte_strerror(code < 0 ? -code : code); }
 
-int tc_eal_init(int argc, char **argv) { return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0; }
+_Static_assert(TC_MBUF_OURS >= offsetof(struct rte_mbuf, dynfield1) && TC_MBUF_OURS % 8 == 0,
+	       "the bytes of an mbuf that are ours are dynamic fields");
+
+int tc_eal_init(int argc, char **argv)
+{
+	static const struct rte_mbuf_dynfield ours = {
+		.name = "treecast_payload",
+		.size = TC_OURS_SIZE,
+		.align = 8,
+	};
+	if (rte_eal_init(argc, argv) < 0)
+		return -rte_errno;
+	return rte_mbuf_dynfield_register_offset(&ours, TC_MBUF_OURS) < 0 ? -rte_errno : 0;
+}
 
 void tc_eal_cleanup(void) { rte_eal_cleanup(); }
 
@@ -41,6 +58,31 @@ int tc_interface_check(const char *interface)
 		return errno == EPERM ? -EPERM : 0;
 	close(fd);
 	return 0;
+}
+
+int tc_tap_open(const char *name, const uint8_t *mac)
+{
+	struct ifreq request;
+	memset(&request, 0, sizeof(request));
+	if (strlen(name) >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	strcpy(request.ifr_name, name);
+	/* An interface of that name that is there already, TAP or not, is somebody else's. */
+	if (if_nametoindex(name) != 0)
+		return -EEXIST;
+	int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (tap < 0)
+		return -errno;
+	request.ifr_flags = IFF_TAP | IFF_NO_PI;
+	if (ioctl(tap, TUNSETIFF, &request) == 0) {
+		request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+		memcpy(request.ifr_hwaddr.sa_data, mac, 6);
+		if (ioctl(tap, SIOCSIFHWADDR, &request) == 0)
+			return tap;
+	}
+	int code = -errno;
+	close(tap);
+	return code;
 }
 
 /* Asks the kernel about an interface of this thread's network namespace; 0 or -errno. */
@@ -95,6 +137,12 @@ unsigned int tc_pool_in_use(const struct rte_mempool *pool) { return rte_mempool
 int tc_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
 {
 	return rte_pktmbuf_alloc_bulk(pool, mbufs, count);
+}
+
+int tc_mbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
+{
+	/* Whatever goes back to its pool has one reference and one segment (rte_mbuf_raw_alloc relies on it as well). */
+	return rte_mempool_get_bulk(pool, (void **)mbufs, count);
 }
 
 void tc_mbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count) { rte_pktmbuf_free_bulk(mbufs, count); }
@@ -223,7 +271,15 @@ uint64_t tc_cycles(void) { return rte_rdtsc_precise(); }
 
 uint16_t tc_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
-	return rte_eth_rx_burst(port, queue, mbufs, count);
+	uint16_t received = rte_eth_rx_burst(port, queue, mbufs, count);
+	/* Headers are looked at next, and written before: a tree's end within 128 bytes, and begin within the 64 before. */
+	for (uint16_t i = 0; i < received; i++) {
+		char *data = rte_pktmbuf_mtod(mbufs[i], char *);
+		rte_prefetch0(data);
+		rte_prefetch0(data + RTE_CACHE_LINE_SIZE);
+		rte_prefetch0(data - RTE_CACHE_LINE_SIZE);
+	}
+	return received;
 }
 
 uint16_t tc_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)

@@ -44,10 +44,16 @@ pub fn data_room(device: &Device, mtu: u16) -> u16 {
 pub(crate) fn buffers_held(device: &Device, descriptors: usize) -> usize {
     match device {
         // Frames are copied from and to the kernel's ring.
-        Device::Vdev(vdev) if vdev.starts_with("net_af_packet") => 0,
+        device if is_af_packet(device) => 0,
         Device::Vdev(_) if is_af_xdp(device) => descriptors + XDP_FILL_RING,
         Device::Vdev(_) | Device::Pci(_) => descriptors,
     }
+}
+
+/// Whether frames come by way of a packet socket: often off a link between namespaces, which has no frame check sequence.
+#[must_use]
+pub fn is_af_packet(device: &Device) -> bool {
+    matches!(device, Device::Vdev(vdev) if vdev.starts_with("net_af_packet"))
 }
 
 fn is_af_xdp(device: &Device) -> bool {

@@ -2,22 +2,26 @@
 
 use std::net::Ipv4Addr;
 
-use overlay::SessionId;
 use overlay::wire::{HEADER_LEN, Header};
+use overlay::{Seq, SessionId};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
 
 use crate::checksum::Sum;
 use crate::drops::DropReason;
 use crate::frame::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN, Ipv4Header, MAX_INNER_HEADERS, Mac,
-    UDP_LEN, UdpHeader,
+    ETHERNET_LEN, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN, InnerHeader, Ipv4Header,
+    MAX_INNER_HEADERS, Mac, UDP_LEN, UdpHeader,
 };
 
 /// What encapsulation adds to an inner IP packet, in bytes.
 pub(crate) const OVERHEAD: usize = IPV4_LEN + UDP_LEN + HEADER_LEN;
 /// Length of everything before the inner packet, in bytes.
 pub(crate) const OUTER_LEN: usize = ETHERNET_LEN + OVERHEAD;
+/// Where the outer UDP header lies.
+const UDP_AT: usize = ETHERNET_LEN + IPV4_LEN;
+/// The part of a DSCP and ECN field that is DSCP (RFC 2474, RFC 3168).
+const DSCP: u8 = 0xfc;
 /// Most bytes that [`Encap::packet`] writes.
 pub(crate) const MAX_HEADERS: usize = OUTER_LEN + MAX_INNER_HEADERS;
 /// TTL of overlay packets, whom the tree's does not concern: the recommended default (RFC 1700).
@@ -125,7 +129,7 @@ impl Encap {
             .ok_or(DropReason::NoHeaderBuffer)?
             .copy_from_slice(headers);
         // The tree treats the packet as its source asked for: DSCP goes outside too (RFC 2983), ECN does not.
-        let dscp = ip[1] & 0xfc;
+        let dscp = ip[1] & DSCP;
         let content = Content {
             len: headers.len() + payload.len(),
             sum: inner_sum,
@@ -218,6 +222,93 @@ impl Encap {
         treecast_area.copy_from_slice(&treecast);
         Ok(())
     }
+}
+
+/// The outer headers of consecutive data packets of a session, but for what is particular to each.
+pub(crate) struct Template {
+    headers: [u8; OUTER_LEN],
+    ip_sum: Sum,
+    udp_sum: Sum,
+}
+
+impl Encap {
+    /// Prepares the headers of packets from `header` on, whose inner headers are like `inner`: without options, and with a
+    /// UDP checksum.
+    pub(crate) fn prepare(&self, ttl: u8, header: &Header, inner: &InnerHeader) -> Template {
+        let mut ip = self.ip;
+        ip.ttl = ttl;
+        let first = Header {
+            sequence: Seq(0),
+            ..*header
+        };
+        let treecast = first.emit();
+        let udp = UdpHeader {
+            source: self.ports[0],
+            destination: self.ports[1],
+            len: U16::ZERO,
+            checksum: U16::ZERO,
+        };
+        let mut headers = [0; OUTER_LEN];
+        let (ethernet, rest) = headers.split_at_mut(ETHERNET_LEN);
+        let (ip_area, rest) = rest.split_at_mut(IPV4_LEN);
+        let (udp_area, treecast_area) = rest.split_at_mut(UDP_LEN);
+        ethernet.copy_from_slice(self.ethernet.as_bytes());
+        ip_area.copy_from_slice(ip.as_bytes());
+        udp_area.copy_from_slice(udp.as_bytes());
+        treecast_area.copy_from_slice(&treecast);
+        Template {
+            headers,
+            ip_sum: self.ip_sum + Sum::word(u16::from(ttl) << 8),
+            udp_sum: self.udp_sum + Sum::of(&treecast)
+                - Sum::udp_pseudo(inner.source, inner.destination, 0),
+        }
+    }
+}
+
+impl Template {
+    /// Writes the headers of the packet `sequence`, whose inner packet has `inner_len` bytes.
+    #[inline(always)]
+    pub(crate) fn fill(
+        &self,
+        area: &mut [u8; OUTER_LEN],
+        dscp_ecn: u8,
+        inner_len: u16,
+        sequence: Seq,
+    ) {
+        let dscp = dscp_ecn & DSCP;
+        let total_len = inner_len + OVERHEAD as u16;
+        let udp_len = total_len - IPV4_LEN as u16;
+        let ip_sum = self.ip_sum + Sum::word(u16::from(dscp)) + Sum::word(total_len);
+        // As in `Encap::packet`: the length counts twice, and that of the inner datagram is taken off.
+        let udp_sum = self.udp_sum + Sum::word(udp_len) + Sum::word(udp_len)
+            - Sum::word(inner_len - IPV4_LEN as u16)
+            + Sum::long(sequence.0);
+        *area = self.headers;
+        area[ETHERNET_LEN + 1] = dscp;
+        put(area, ETHERNET_LEN + 2, total_len.to_be_bytes());
+        put(area, ETHERNET_LEN + 10, ip_sum.checksum().to_be_bytes());
+        put(area, UDP_AT + 4, udp_len.to_be_bytes());
+        put(area, UDP_AT + 6, udp_sum.udp_checksum().to_be_bytes());
+        put(area, UDP_AT + UDP_LEN + 8, sequence.0.to_be_bytes());
+    }
+}
+
+#[inline(always)]
+fn put<const LEN: usize>(area: &mut [u8; OUTER_LEN], at: usize, bytes: [u8; LEN]) {
+    area[at..at + LEN].copy_from_slice(&bytes);
+}
+
+/// Makes the outer headers of a tree's packet, which lie in `frame`, those of its next hop: from the station `from`, and with
+/// one less to live (RFC 1624). Nothing else of them changes from hop to hop. The TTL is above 1.
+#[inline(always)]
+pub(crate) fn pass_on(frame: &mut [u8; OUTER_LEN], from: Mac) {
+    const TTL: usize = ETHERNET_LEN + 8;
+    const CHECKSUM: usize = ETHERNET_LEN + 10;
+    put(frame, 6, from.0);
+    frame[TTL] -= 1;
+    let checksum = u16::from_be_bytes([frame[CHECKSUM], frame[CHECKSUM + 1]]);
+    let sum = Sum::of_checksum(checksum) - Sum::word(1 << 8);
+    put(frame, CHECKSUM, sum.checksum().to_be_bytes());
 }
 
 /// What follows the treecast header.

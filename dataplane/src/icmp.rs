@@ -112,6 +112,7 @@ mod tests {
             address: Ipv4Addr::new(10, 0, 0, 1),
             tree_port: 7451,
             overlay_port: 7452,
+            verify_payload: true,
         };
         let mut frame = Vec::new();
         PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], local.mac.0)

@@ -2,22 +2,28 @@
 
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
+use std::ptr::null_mut;
 use std::slice;
 use std::sync::atomic::Ordering;
 
+use crate::chain::Frame;
 use crate::mbuf::{Mbuf, Raw};
+use crate::pool::Pool;
 
-/// What a node remembers of a payload, kept in the buffer itself.
+/// What a node remembers of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
 pub struct PayloadMeta {
     /// When the ingress took the packet, in ns of CLOCK_REALTIME.
     pub ingress_ns: u64,
-    /// Bytes of the inner IP and UDP header, which lie right before the payload.
+    /// Bytes of the inner IP and UDP header.
     pub inner_header_len: u16,
 }
 
 /// A counted, read-only reference to a payload. Clones refer to the same buffer; the last to go frees it.
+///
+/// Where payload and inner headers lie is noted beside what the buffer says of its own data: where the buffer was sent as it
+/// is, that is a whole frame, and devices and readers of rings look at it later.
 ///
 /// May be sent to other threads: the count is atomic and nobody writes to the buffer. One reference is not shared by
 /// threads, though: as long as there is no other, its owner changes the count without the cost of an atomic operation.
@@ -25,31 +31,143 @@ pub struct SharedPayload {
     raw: Raw,
 }
 
+/// What a buffer carries of its payload, in the part of the mbuf that is ours: written once, when it is shared, in whole
+/// words, so that no later look at a part of it waits for them to come together.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Label {
+    ingress_ns: u64,
+    view: View,
+}
+
+/// Where payload and inner headers begin, in bytes from the buffer's begin, and their lengths.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct View {
+    offset: u16,
+    len: u16,
+    headers_offset: u16,
+    headers_len: u16,
+}
+
+const _: () = assert!(size_of::<Label>() == dpdk_sys::TC_OURS_SIZE as usize);
+
 // SAFETY: see above.
 unsafe impl Send for SharedPayload {}
 
 impl Mbuf {
-    /// Gives up the right to write. What lies before the data stays readable through [`SharedPayload::headers`].
+    /// Gives up the right to write. The inner headers are what lies right before the data, as far as the buffer reaches.
     #[must_use]
+    #[inline]
     pub fn share(self, meta: PayloadMeta) -> SharedPayload {
         let raw = self.into_raw();
-        // SAFETY: every pool leaves room for it behind the mbuf, aligned to 8; the buffer is still ours alone.
-        unsafe { raw.at::<PayloadMeta>(dpdk_sys::TC_MBUF_SIZE).write(meta) }
-        SharedPayload { raw }
+        let offset = raw.data_off();
+        let headers_len = meta.inner_header_len.min(offset);
+        let view = View {
+            offset,
+            len: raw.data_len(),
+            headers_offset: offset - headers_len,
+            headers_len,
+        };
+        SharedPayload::new(raw, meta.ingress_ns, view)
+    }
+}
+
+/// Where in a frame the inner headers begin, and their length; the payload is the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) headers_at: usize,
+    pub(crate) headers_len: usize,
+}
+
+impl Mbuf {
+    /// Gives up the right to write to what is a whole frame: to be sent as it is, and for what is in it. No buffer for a
+    /// header and no chain. The payload can't be chained later, but copied.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn share_as_frame(self, place: Place, ingress_ns: u64) -> (SharedPayload, Frame) {
+        let headers_at = place.headers_at.min(self.len());
+        let payload_at = (headers_at + place.headers_len).min(self.len());
+        let raw = self.into_raw();
+        let begin = raw.data_off();
+        let view = View {
+            offset: begin + payload_at as u16,
+            len: raw.data_len() - payload_at as u16,
+            headers_offset: begin + headers_at as u16,
+            headers_len: (payload_at - headers_at) as u16,
+        };
+        let payload = SharedPayload::new(raw, ingress_ns, view);
+        // The frame has the one reference that there was.
+        payload.add_references(1);
+        (payload, Frame::from_raw(raw))
+    }
+}
+
+/// Payloads that are not needed any more, given back to their pools many at a time.
+#[derive(Default)]
+pub(crate) struct Spent {
+    payloads: Vec<SharedPayload>,
+}
+
+impl Spent {
+    /// Payloads given back at a time: what a burst brings.
+    const MANY: usize = 32;
+
+    /// Takes a payload; it goes back with later ones.
+    #[inline]
+    pub(crate) fn push(&mut self, payload: SharedPayload) {
+        payload.raw.prefetch();
+        self.payloads.push(payload);
+        if self.payloads.len() >= Self::MANY {
+            self.give_back();
+        }
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&mut self) {
+        let mut mbufs = [null_mut(); Self::MANY];
+        let payloads = self
+            .payloads
+            .drain(..)
+            .map(|payload| ManuallyDrop::new(payload).raw);
+        let count = mbufs
+            .iter_mut()
+            .zip(payloads)
+            .map(|(mbuf, raw)| *mbuf = raw.as_ptr())
+            .count();
+        // SAFETY: those are live, and the reference to each was ours, and is given up.
+        unsafe { dpdk_sys::tc_mbuf_free_bulk(mbufs.as_mut_ptr(), count as u32) };
     }
 }
 
 impl SharedPayload {
+    /// The reference to a buffer that nobody writes to any more.
+    #[inline(always)]
+    fn new(raw: Raw, ingress_ns: u64, view: View) -> SharedPayload {
+        let label = Label { ingress_ns, view };
+        // SAFETY: those bytes of a live mbuf are ours, and the buffer is still the caller's alone.
+        unsafe { raw.at::<Label>(dpdk_sys::TC_MBUF_OURS).write(label) }
+        SharedPayload { raw }
+    }
+
+    #[inline(always)]
+    fn label(&self) -> &Label {
+        // SAFETY: it was written when the buffer was shared, and is not written to as long as it is.
+        unsafe { &*self.raw.at::<Label>(dpdk_sys::TC_MBUF_OURS) }
+    }
+
     /// The payload.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &[u8] {
-        self.raw.data()
+        self.bytes(self.label().view.offset, self.label().view.len)
     }
 
     /// Bytes of the payload.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
-        self.raw.data_len().into()
+        self.label().view.len.into()
     }
 
     /// Whether the payload is empty.
@@ -58,29 +176,59 @@ impl SharedPayload {
         self.len() == 0
     }
 
-    /// The `len` bytes right before the payload; fewer where the buffer begins.
+    /// The inner IP and UDP header.
     #[must_use]
-    pub fn headers(&self, len: usize) -> &[u8] {
-        let len = len.min(self.raw.data_off().into());
-        let start = self.raw.data_ptr().wrapping_sub(len);
-        // SAFETY: `len` bytes of the buffer lie before its data, and nobody writes to them.
-        unsafe { slice::from_raw_parts(start, len) }
+    #[inline]
+    pub fn headers(&self) -> &[u8] {
+        self.bytes(
+            self.label().view.headers_offset,
+            self.label().view.headers_len,
+        )
     }
 
     /// What was said of it when it was shared.
     #[must_use]
+    #[inline]
     pub fn meta(&self) -> PayloadMeta {
-        // SAFETY: `Mbuf::share` wrote it.
-        unsafe { self.raw.at::<PayloadMeta>(dpdk_sys::TC_MBUF_SIZE).read() }
+        PayloadMeta {
+            ingress_ns: self.label().ingress_ns,
+            inner_header_len: self.label().view.headers_len,
+        }
+    }
+
+    #[inline]
+    fn bytes(&self, offset: u16, len: u16) -> &[u8] {
+        let start = self.raw.buf_addr().wrapping_add(offset.into());
+        // SAFETY: both were within the buffer when it was shared, and nobody writes to it.
+        unsafe { slice::from_raw_parts(start, len.into()) }
+    }
+
+    /// Whether the payload is just what the buffer says of itself: only then can it follow a header in a chain.
+    #[must_use]
+    #[inline]
+    pub fn can_be_chained(&self) -> bool {
+        let view = &self.label().view;
+        self.raw.data_off() == view.offset && self.raw.data_len() == view.len
+    }
+
+    /// The same in a buffer of its own, which can be chained; `None` if the pool is exhausted.
+    #[must_use]
+    pub(crate) fn copy(&self, packets: &Pool) -> Option<SharedPayload> {
+        let mut mbuf = packets.copy(self.headers())?;
+        mbuf.append(self.len())?.copy_from_slice(self.data());
+        mbuf.trim_front(self.headers().len());
+        Some(mbuf.share(self.meta()))
     }
 
     /// Makes the payload the second segment of `header`, which takes a reference.
+    #[inline]
     pub(crate) fn chain_to(&self, header: Raw) {
         self.add_references(1);
-        header.link(self.raw);
+        header.link(self.raw, usize::from(header.data_len()) + self.len());
     }
 
     /// References for as many frames as are to come: counted once, which is most of what each would cost.
+    #[inline]
     pub(crate) fn lend(&self, count: u16) -> Lent<'_> {
         self.add_references(count);
         Lent {
@@ -90,6 +238,7 @@ impl SharedPayload {
     }
 
     /// The count has 16 bits: rings and queues hold far fewer frames than that between them.
+    #[inline]
     fn add_references(&self, count: u16) {
         let refcnt = self.raw.refcnt();
         if refcnt.load(Ordering::Acquire) == 1 {
@@ -101,6 +250,7 @@ impl SharedPayload {
         debug_assert!(before < u16::MAX - count);
     }
 
+    #[inline]
     fn remove_references(&self, count: u16) -> bool {
         let refcnt = self.raw.refcnt();
         if refcnt.load(Ordering::Acquire) == count {
@@ -115,7 +265,6 @@ impl SharedPayload {
         was_last
     }
 }
-
 /// References to a payload that are counted already; those that no frame takes go with it.
 pub(crate) struct Lent<'a> {
     payload: &'a SharedPayload,
@@ -123,13 +272,15 @@ pub(crate) struct Lent<'a> {
 }
 
 impl Lent<'_> {
-    /// Makes the payload the second segment of `header`, which takes one of the references; `false` if none is left.
-    pub(crate) fn chain_to(&mut self, header: Raw) -> bool {
+    /// Makes the payload the second segment of `header`, which takes one of the references and has
+    /// `header_len` bytes; `false` if none is left.
+    #[inline]
+    pub(crate) fn chain_to(&mut self, header: Raw, header_len: usize) -> bool {
         let Some(left) = self.left.checked_sub(1) else {
             return false;
         };
         self.left = left;
-        header.link(self.payload.raw);
+        header.link(self.payload.raw, header_len + self.payload.len());
         true
     }
 }

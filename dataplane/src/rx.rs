@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, null_mut};
 
 use dpdk_sys::{rte_mbuf, rte_mempool};
@@ -30,6 +31,34 @@ impl<const N: usize> Burst<N> {
         }
     }
 
+    /// Room for `count` more buffers, if there is.
+    pub(crate) fn room_for(&mut self, count: usize) -> Option<&mut [*mut rte_mbuf]> {
+        self.mbufs.get_mut(self.end..self.end + count)
+    }
+
+    /// Takes over the first `count` of those for which there was room.
+    ///
+    /// # Safety
+    ///
+    /// They are there, unique and linear, and the caller's alone.
+    pub(crate) unsafe fn filled(&mut self, count: usize) {
+        self.end += count;
+    }
+
+    /// The next buffer, if `test` has something to say of it, and what that is.
+    #[inline(always)]
+    pub(crate) fn next_if<T>(
+        &mut self,
+        test: impl FnOnce(&Mbuf) -> Option<T>,
+    ) -> Option<(Mbuf, T)> {
+        let raw = NonNull::new(*self.mbufs[..self.end].get(self.next)?)?;
+        // SAFETY: the queue let in only unique linear buffers, and this one stays in the burst meanwhile.
+        let mbuf = ManuallyDrop::new(unsafe { Mbuf::from_raw(raw) });
+        let said = test(&mbuf)?;
+        self.next += 1;
+        Some((ManuallyDrop::into_inner(mbuf), said))
+    }
+
     /// Buffers in it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -52,6 +81,7 @@ impl<const N: usize> Default for Burst<N> {
 impl<const N: usize> Iterator for Burst<N> {
     type Item = Mbuf;
 
+    #[inline]
     fn next(&mut self) -> Option<Mbuf> {
         if self.next == self.end {
             return None;

@@ -9,6 +9,8 @@
 
 #[path = "worker/cases.rs"]
 mod cases;
+#[path = "worker/kernel.rs"]
+mod kernel;
 #[path = "worker/namespace.rs"]
 mod namespace;
 #[path = "worker/station.rs"]
@@ -20,8 +22,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use dataplane::{
-    ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, NeighborConfig, NodeConfig,
-    PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
+    ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, KernelConfig, NeighborConfig,
+    NodeConfig, PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
 };
 use overlay::{Mode, SessionId};
 
@@ -38,6 +40,9 @@ const LINKS: [(&str, &str, [u8; 3]); 4] = [
     ("downlink", "child", [10, 0, 3]),
     ("edge", "host", [10, 0, 4]),
 ];
+
+/// What the kernel has of the port at the edge.
+const KERNEL_INTERFACE: &str = "kernel";
 
 /// The node, and the stations at the other ends of its links.
 struct Bench {
@@ -64,6 +69,9 @@ fn main() {
         }
     }
     let mut bench = bench();
+    for setting in ["addrgenmode none", "up"] {
+        namespace::run("ip", &format!("link set {KERNEL_INTERFACE} {setting}"));
+    }
     for (name, case) in cases::CASES {
         let session = bench.settled();
         case(&mut bench);
@@ -87,7 +95,13 @@ fn bench() -> Bench {
         prefix_len: 24,
         gateway: None,
         mtu: MTU,
+        verify_payload: false,
         impairment: None,
+        // Where the host is.
+        kernel: (*name == "edge").then(|| KernelConfig {
+            interface: KERNEL_INTERFACE.into(),
+            rate_pps: 500,
+        }),
     });
     let neighbors = [
         ("parent", "uplink", [10, 0, 1, 2]),

@@ -100,6 +100,8 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     if names(old) != names(new) {
         return vec!["port (added, removed or in another order)".to_owned()];
     }
+    let interface = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.interface.clone());
+    let rate = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.rate_pps);
     let mut keys = Vec::new();
     for (old, new) in old.iter().zip(new) {
         let address = (old.address, old.prefix_len) == (new.address, new.prefix_len);
@@ -111,6 +113,12 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
             ("address", address),
             ("gateway", old.gateway == new.gateway),
             ("mtu", old.mtu == new.mtu),
+            ("kernel", interface(old) == interface(new)),
+            (
+                "kernel_rate",
+                rate(old) == rate(new) || interface(old) != interface(new),
+            ),
+            ("verify_payload", old.verify_payload == new.verify_payload),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }

@@ -38,6 +38,8 @@ impair = { seed = 7, loss = "2%", burst_loss = { loss = "1%", mean = 50 }, delay
 name = "down"
 device = "pci:8a:00.0"
 address = "10.0.2.1/24"
+kernel = "down"
+kernel_rate = "5kpps"
 [[neighbor]]
 name = "ing"
 address = "10.0.1.1"

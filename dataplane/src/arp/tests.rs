@@ -77,6 +77,7 @@ fn a_request_is_what_etherparse_reads_and_a_frame_we_would_answer() {
         address: PEER,
         tree_port: 7451,
         overlay_port: 7452,
+        verify_payload: true,
     };
     let Ok(Parsed::Arp(request)) = parse(&frame, &peer) else {
         panic!("ARP")

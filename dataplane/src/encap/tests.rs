@@ -11,6 +11,7 @@ const LOCAL: Local = Local {
     address: Ipv4Addr::new(10, 0, 0, 1),
     tree_port: 7451,
     overlay_port: 7452,
+    verify_payload: true,
 };
 
 fn down_the_tree(mtu: u16) -> Encap {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use overlay::{Epoch, Session, SessionIndex};
+
 use super::{Pools, Worker};
 use crate::arp::{ArpOperation, ArpPacket};
 use crate::chain::Frame;
@@ -49,6 +51,17 @@ impl Worker {
     /// Frames that the device behind `port` has taken.
     pub(crate) fn sent(&self, port: PortIndex) -> u64 {
         self.ports[usize::from(port.0)].tx.counters().packets
+    }
+
+    /// Has copies for `port` be linear.
+    pub(crate) fn forbid_chains(&mut self, port: PortIndex) {
+        self.ports[usize::from(port.0)].chained = false;
+    }
+
+    /// The life of the first session, which begins here.
+    pub(crate) fn epoch(&self) -> Epoch {
+        let session = self.node.session(SessionIndex(0));
+        session.and_then(Session::epoch).unwrap_or_default()
     }
 
     /// What was dropped since the start, by reason.

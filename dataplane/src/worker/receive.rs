@@ -2,34 +2,39 @@
 
 mod by_overlay;
 mod by_tree;
+mod runs;
 
 use overlay::wire::{FLAG_SECOND, Header};
-use overlay::{Instant, Reject};
+use overlay::{Instant, Reject, SessionIndex, Tree};
 
-use super::{RX_BURST, Worker};
-use crate::arp::ArpPacket;
+use super::{RX_BURST, Way, Worker};
+use crate::arp::{ArpOperation, ArpPacket};
 use crate::drops::DropReason;
-use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
+use crate::frame::{FlowLike, Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::fragmentation_needed;
 use crate::impair::Fate;
 use crate::mbuf::Mbuf;
 use crate::payload::{PayloadMeta, SharedPayload};
 use crate::rx::Burst;
+use runs::{FlowRun, ROOM};
+
+/// What came behind a frame.
+type Rest = Burst<RX_BURST>;
 
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
-    pub(super) fn receive_all(&mut self, now: Instant) -> usize {
+    pub(super) fn receive_all<const SWITCHES: bool>(&mut self, now: Instant) -> usize {
         let mut work = 0;
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
             work += self.ports[place].rx.recv(&mut burst);
             let port = PortIndex(place as u16);
-            if self.ports[place].impaired.is_some() {
+            if SWITCHES && self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
-                for mbuf in burst {
-                    self.receive(now, port, mbuf);
+                while let Some(mbuf) = burst.next() {
+                    self.receive(now, port, mbuf, &mut burst);
                 }
             }
         }
@@ -55,30 +60,31 @@ impl Worker {
     }
 
     fn receive_impaired(&mut self, now: Instant, port: PortIndex) -> usize {
+        let mut none = Rest::new();
         for work in 0..2 * RX_BURST {
             let impaired = self.ports[usize::from(port.0)].impaired.as_mut();
             let Some(mbuf) = impaired.and_then(|impaired| impaired.poll(now)) else {
                 return work;
             };
-            self.receive(now, port, mbuf);
+            self.receive(now, port, mbuf, &mut none);
         }
         2 * RX_BURST
     }
 
-    /// Takes one frame.
-    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf) {
+    /// Takes a frame, and of those that came behind it the ones that are like it.
+    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf, rest: &mut Rest) {
         let this = &mut self.ports[usize::from(port.0)];
         let parsed = parse(mbuf.data(), &this.local);
-        if this.impaired.is_none() && matches!(parsed, Ok(Parsed::Data { .. })) {
-            this.tree_offered += 1;
-        }
         let taken = match parsed {
             Ok(Parsed::Data {
                 header,
                 channel,
                 inner,
-            }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
-            Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
+            }) => self.receive_data((now, port), (header, channel), (mbuf, inner), rest),
+            Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
+                Some(index) => self.receive_flow((now, port), (index, mbuf), &inner, rest),
+                None => return self.end_here(now, port, mbuf.data(), DropReason::FlowUnknown),
+            },
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -112,35 +118,53 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
-            Err(reason) => Err(reason),
+            Ok(Parsed::Arp(packet)) => {
+                return self.receive_arp(now, port, &packet, mbuf.data());
+            }
+            Err(reason) => return self.end_here(now, port, mbuf.data(), reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
     }
 
-    /// A unicast packet: of a session that begins here, or of nobody.
+    /// A unicast packet of a session that begins here.
     #[inline(always)]
     fn receive_flow(
         &mut self,
-        now: Instant,
-        port: PortIndex,
-        mbuf: Mbuf,
+        (now, port): (Instant, PortIndex),
+        (index, mbuf): (SessionIndex, Mbuf),
         inner: &Inner,
+        rest: &mut Rest,
     ) -> Result<(), DropReason> {
-        let index = self.flows.find(&inner.header);
-        let index = index.ok_or(DropReason::FlowUnknown)?;
-        inner.verify(mbuf.data())?;
+        let verify_payload = self.ports[usize::from(port.0)].local.verify_payload;
+        inner.verify(mbuf.data(), verify_payload)?;
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
         let (ttl, inner_max, has_second) = (route.ttl, route.inner_max, route.has_second);
+        let way = if has_second {
+            Way::Several
+        } else {
+            route.way(Tree::First)
+        };
         if inner.header.packet_len() > usize::from(inner_max) {
             self.answer_too_big(now, port, &mbuf, (inner, inner_max));
             return Err(DropReason::TooBig);
         }
         self.idler.traffic(now);
         let ingress_ns = self.clock.realtime_ns(now);
+        if let (Way::One(out, _), Some((like, packet))) = (way, FlowLike::of(mbuf.data()))
+            && !verify_payload
+            && mbuf.headroom() >= ROOM
+        {
+            let run = FlowRun {
+                like,
+                first: (mbuf, packet),
+                rest,
+            };
+            let session = (index, ingress_ns);
+            return self.begin_tree(now, session, &inner.header, (run, out, inner_max));
+        }
         let payload = strip(mbuf, inner, ingress_ns);
         let header = self.node.handle_source(now, index, ingress_ns, payload);
         let header = header.ok_or(DropReason::FlowUnknown)?;
@@ -169,20 +193,23 @@ impl Worker {
         }
     }
 
-    fn receive_arp(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        packet: &ArpPacket,
-    ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
+    /// An ARP packet. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and
+    /// what is not for us; requests for our addresses are answered here alone.
+    #[cold]
+    fn receive_arp(&mut self, now: Instant, port: PortIndex, packet: &ArpPacket, frame: &[u8]) {
+        let action = match self.arp.handle(now, port, packet) {
+            Ok(action) => action,
+            Err(reason) => return self.end_here(now, port, frame, reason),
+        };
+        if packet.operation == ArpOperation::Reply {
+            self.copy_to_kernel(now, port, frame);
+        }
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
         if let Some(reply) = action.reply {
             self.send_bytes(port, &reply);
         }
-        Ok(())
     }
 }
 

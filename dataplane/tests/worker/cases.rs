@@ -10,6 +10,7 @@ use overlay::wire::{
 };
 use overlay::{Epoch, Fec, Mode, Seq, SessionId};
 
+use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
 use crate::{Bench, client, session};
@@ -18,7 +19,11 @@ use crate::{Bench, client, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
+    (
+        "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
+        the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
+    ),
     (
         "a_repair_for_several_children_goes_down_the_tree_once",
         a_repair_for_several_children_goes_down_the_tree_once,

@@ -87,6 +87,16 @@ impl Station {
         self.prefix = [a, b, c];
     }
 
+    /// Its own Ethernet address.
+    pub(crate) fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The Ethernet address of the node's port.
+    pub(crate) fn node_mac(&self) -> [u8; 6] {
+        self.node_mac
+    }
+
     fn address(&self, host: u8) -> Ipv4Addr {
         let [a, b, c] = self.prefix;
         Ipv4Addr::new(a, b, c, host)
@@ -109,7 +119,8 @@ impl Station {
         self.send_frame(&frame);
     }
 
-    fn send_frame(&self, frame: &[u8]) {
+    /// Sends a frame as it is.
+    pub(crate) fn send_frame(&self, frame: &[u8]) {
         let sent = send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).unwrap();
         assert_eq!(sent, frame.len());
     }
@@ -150,15 +161,20 @@ impl Station {
         self.send_overlay(host, &[&header.emit()[..], &hello.emit()].concat());
     }
 
+    /// The next frame that has come, as it is.
+    pub(crate) fn see(&self) -> Option<Vec<u8>> {
+        let mut frame = [0; 4096];
+        match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            Ok(len) => Some(frame[..len].to_vec()),
+            Err(Errno::EAGAIN) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Takes in what has come.
     pub(crate) fn pump(&mut self) {
-        let mut frame = [0; 4096];
-        loop {
-            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                Ok(len) => self.take(&frame[..len]),
-                Err(Errno::EAGAIN) => return,
-                Err(error) => panic!("{error}"),
-            }
+        while let Some(frame) = self.see() {
+            self.take(&frame);
         }
     }
 

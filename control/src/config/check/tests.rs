@@ -425,3 +425,22 @@ fn a_written_repair_rate_carries_the_copies() {
     // Copies come down: a parent is sent none. The full file gives `ing` 10 kpps.
     assert!(said("overlay = \"auto\"", "overlay = \"copy\"").is_empty());
 }
+
+#[test]
+fn a_kernel_interface_has_a_name_of_its_own() {
+    let kernel = "kernel = \"down\"";
+    expect(kernel, "kernel = \"eth1\"", "is the device of a port");
+    expect(
+        kernel,
+        "kernel = \"a/b\"",
+        "can't be the name of an interface",
+    );
+    expect(kernel, "kernel = 1", "true or the name of an interface");
+    let twice = said("mtu = 1600", "mtu = 1600\nkernel = \"down\"");
+    assert!(
+        twice[0].contains("two ports have the kernel interface `down`"),
+        "{twice:#?}"
+    );
+    assert_eq!(said(kernel, "kernel = true"), Vec::<String>::new());
+    assert_eq!(said(kernel, "kernel = false"), Vec::<String>::new());
+}
