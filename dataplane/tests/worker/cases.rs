@@ -10,6 +10,7 @@ use overlay::wire::{
 };
 use overlay::{Epoch, Fec, Mode, Seq, SessionId};
 
+use crate::fan_out;
 use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
@@ -19,7 +20,7 @@ use crate::{Bench, client, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) const CASES: [Case; 12] = [
     (
         "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
         the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
@@ -59,6 +60,14 @@ pub(crate) const CASES: [Case; 10] = [
     (
         "a_restarted_stream_begins_another_epoch_at_once",
         a_restarted_stream_begins_another_epoch_at_once,
+    ),
+    (
+        "each_client_gets_each_packet_once_however_many_there_are",
+        fan_out::each_client_gets_each_packet_once_however_many_there_are,
+    ),
+    (
+        "a_table_changes_in_the_middle_of_a_packet",
+        fan_out::a_table_changes_in_the_middle_of_a_packet,
     ),
 ];
 
@@ -111,7 +120,7 @@ fn had(host: &mut Station, client: &ClientConfig, last: u64) -> Vec<RangeInclusi
 }
 
 impl Bench {
-    fn begin(&mut self, config: &SessionConfig) -> Stream {
+    pub(crate) fn begin(&mut self, config: &SessionConfig) -> Stream {
         self.node.add_session(config.clone()).unwrap();
         self.until_session(config.id.0, "its clients are found", |said| {
             said.clients.iter().all(|client| client.resolved)
@@ -122,7 +131,7 @@ impl Bench {
         Stream::of(config)
     }
 
-    fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
+    pub(crate) fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
             let packet = stream.packet(Kind::Data, 0, sequence);
             self.parent.send_tree(stream.channel, &packet);
