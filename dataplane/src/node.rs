@@ -1,5 +1,6 @@
 //! The handle through which the control plane runs a node.
 
+mod links;
 mod model;
 mod report;
 mod start;
@@ -16,7 +17,7 @@ use crate::config::{ClientConfig, Impairment, NeighborConfig, NodeConfig, Sessio
 use crate::event::Event;
 use crate::frame::PortIndex;
 use crate::kernel::KernelThread;
-use crate::port::Port;
+use crate::port::{Port, PortError};
 use crate::snapshot::{Snapshot, StageSnapshot};
 use crate::worker::{Command, EventQueue, Leftover, Reply};
 use model::Model;
@@ -58,6 +59,9 @@ pub enum CommandError {
     /// The change can't be made while the node runs.
     #[error("{0}")]
     NeedsRestart(String),
+    /// A port can't be as asked for.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The worker has stopped, or hangs.
     #[error("the worker does not answer")]
     Stopped,
@@ -275,11 +279,7 @@ impl Dataplane {
         port: &str,
         impairment: Option<Impairment>,
     ) -> Result<(), CommandError> {
-        let place = self.ports.iter().position(|known| known.name() == port);
-        let place = place.ok_or(CommandError::Unknown {
-            what: "port",
-            name: port.into(),
-        })?;
+        let place = self.place_of(port)?;
         self.ask_done(|to| Command::Impair(PortIndex(place as u16), impairment, to))
     }
 

@@ -138,6 +138,17 @@ impl TxBuffer {
         dropped
     }
 
+    /// Takes no more frames, and drops those that wait; or takes frames again. Returns how many were dropped.
+    pub(crate) fn set_open(&mut self, open: bool) -> usize {
+        self.capacity = if open { CAPACITY } else { 0 };
+        if open { 0 } else { self.drop_all() }
+    }
+
+    /// Takes frames of this length at most from now on.
+    pub(crate) fn set_max_frame_len(&mut self, len: usize) {
+        self.max_frame_len = len;
+    }
+
     /// How many flushes in a row have moved nothing though something waits.
     #[must_use]
     pub fn fruitless(&self) -> u32 {

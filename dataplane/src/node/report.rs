@@ -75,7 +75,7 @@ impl Model {
         let Some(config) = self.config().ports.get(place) else {
             return PortSnapshot::default();
         };
-        let stats = port.stats();
+        let (link, stats) = (self.link(place), port.stats());
         PortSnapshot {
             name: config.name.clone(),
             device: match &config.device {
@@ -84,8 +84,10 @@ impl Model {
             driver: port.driver().into(),
             mac: crate::frame::Mac(port.mac()).to_string(),
             address: format!("{}/{}", config.address, config.prefix_len),
-            link_up: port.link_up(),
-            mtu: config.mtu,
+            link_up: link.up,
+            downs: self.downs(place),
+            mtu: link.mtu,
+            configured_mtu: config.mtu,
             chained: port.chained(),
             kernel: config.kernel.as_ref().map(|kernel| KernelSnapshot {
                 interface: kernel.interface.clone(),

@@ -180,6 +180,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let route_ports = route_ports.map(|(port, config)| RoutePort {
         mac: Mac(port.mac()),
         mtu: config.mtu,
+        mtu_max: port.mtu_max(),
     });
     let mut model = Model::new(config, route_ports.collect(), packets, clock);
     let worker = populate(worker, &mut model, config)?;

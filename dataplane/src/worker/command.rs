@@ -8,7 +8,9 @@ use overlay::{
 };
 
 use super::stages::Look;
-use super::{Adjacent, Clients, NewSession, Report, Route, StageCounts, Worker, upstream_of};
+use super::{
+    Adjacent, Clients, NewSession, PortLink, Report, Route, StageCounts, Worker, upstream_of,
+};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 use crate::rx::Burst;
@@ -23,6 +25,7 @@ pub(crate) enum Command {
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
+    SetLink(PortIndex, PortLink, Sender<Reply>),
     Report(Box<Report>),
     /// Counts the cycles of each stage for this long.
     Look(Duration, Sender<StageCounts>),
@@ -72,6 +75,7 @@ impl Worker {
                 Command::Impair(port, settings, to) => {
                     (self.impair_port(now, port, settings.as_ref()), to)
                 }
+                Command::SetLink(port, link, to) => (self.set_link(port, link), to),
                 Command::Report(report) => {
                     self.report = Some(report);
                     continue;
