@@ -179,6 +179,13 @@ impl<P> Node<P> {
         Some(&*self.entries.get(index.0)?.as_ref()?.session)
     }
 
+    /// The packet `seq` of a session, if it is held: for what the caller notes in it.
+    #[inline]
+    pub fn packet_mut(&mut self, index: SessionIndex, seq: Seq) -> Option<&mut P> {
+        let entry = self.entries.get_mut(index.0)?.as_mut()?;
+        entry.session.packet_mut(seq)
+    }
+
     /// Ends the stream of a session that begins here: it takes no more packets, and says so to all below.
     pub fn end_session(&mut self, now: Instant, index: SessionIndex) {
         if let Some(entry) = self.entry(index) {

@@ -133,6 +133,19 @@ impl<P> Window<P> {
         }
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub(crate) fn packet_mut(&mut self, seq: Seq) -> Option<&mut P> {
+        if !self.contains(seq) {
+            return None;
+        }
+        let index = self.index(seq);
+        match &mut self.slots[index] {
+            Slot::Held(packet, _) => Some(packet),
+            _ => None,
+        }
+    }
+
     /// Appends the next sequence. The caller has checked [`Window::has_room_for`] it.
     pub(crate) fn push(&mut self, slot: Slot<P>) {
         let seq = self.next;

@@ -185,6 +185,7 @@ impl Station {
             return self.answer_arp(frame);
         }
         let ip = headers.net.as_ref().unwrap().ipv4_ref().unwrap().0;
+        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
         let Some(TransportHeader::Udp(udp)) = &headers.transport else {
             return;
         };
