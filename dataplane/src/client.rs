@@ -148,6 +148,12 @@ impl ClientEntry {
         self.headers[..octets.len()].copy_from_slice(&octets);
     }
 
+    /// The Ethernet address of the next hop, if it is known.
+    pub(crate) fn next_hop(&self) -> Option<Mac> {
+        let octets = self.headers.first_chunk().copied();
+        octets.map(Mac).filter(|&mac| mac != Mac::NONE)
+    }
+
     /// Whether the Ethernet address of the next hop is known: copies must not be made before.
     #[inline]
     pub(crate) fn is_resolved(&self) -> bool {

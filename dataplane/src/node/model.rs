@@ -38,9 +38,9 @@ fn neighbors_of(config: &SessionConfig) -> impl Iterator<Item = &String> {
     first.chain(second).chain(&config.second_downstream)
 }
 
-/// Whether a client is the one that is there: how it caught up is its past.
-fn is_same(old: &ClientConfig, new: &ClientConfig) -> bool {
-    (&old.name, old.address, old.port) == (&new.name, new.address, new.port)
+/// What makes a client the one that is there: how it caught up is its past.
+fn identity(client: &ClientConfig) -> (&str, Ipv4Addr, u16) {
+    (&client.name, client.address, client.port)
 }
 
 /// The node as configured now.
@@ -238,11 +238,10 @@ impl Model {
             .iter()
             .find(|known| known.config.id == config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
+        let keys = before.iter().map(|(key, old)| (identity(old), *key));
+        let keys: HashMap<_, _> = keys.collect();
         for client in &config.clients {
-            let same = before
-                .iter()
-                .find(|(_, old)| is_same(old, client))
-                .map(|(key, _)| *key);
+            let same = keys.get(&identity(client)).copied();
             let key = same.unwrap_or_else(|| {
                 self.next_key += 1;
                 ClientKey(self.next_key)

@@ -81,27 +81,9 @@ pub(super) fn epoch_now() -> Epoch {
 }
 
 pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
-    let Built {
-        worker,
-        model,
-        ports,
-        commands,
-        events,
-        kernel,
-        eal,
-    } = build(&config)?;
-    let kernel = kernel.start()?;
-    let worker = spawn(worker, &config, eal)?;
-    Ok(Dataplane {
-        model: model.into(),
-        ports,
-        commands,
-        events,
-        worker: Some(worker),
-        is_drained: false,
-        _kernel: kernel,
-        looking: Mutex::default(),
-    })
+    let (mut dataplane, worker, eal) = build(&config)?.split()?;
+    dataplane.worker = Some(spawn(worker, &config, eal)?);
+    Ok(dataplane)
 }
 
 /// A node whose worker has no thread yet.
@@ -113,6 +95,23 @@ pub(crate) struct Built {
     pub(super) events: EventQueue,
     pub(super) kernel: Kernel,
     pub(crate) eal: Eal,
+}
+
+impl Built {
+    /// The control plane's handle, and what the worker's thread is to have.
+    pub(crate) fn split(self) -> Result<(Dataplane, Worker, Eal), StartError> {
+        let dataplane = Dataplane {
+            model: self.model.into(),
+            ports: self.ports,
+            commands: self.commands,
+            events: self.events,
+            worker: None,
+            is_drained: false,
+            _kernel: self.kernel.start()?,
+            looking: Mutex::default(),
+        };
+        Ok((dataplane, self.worker, self.eal))
+    }
 }
 
 /// Starts the EAL, opens the ports and makes the worker, with the neighbors and sessions of the configuration.

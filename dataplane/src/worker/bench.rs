@@ -48,6 +48,19 @@ impl Worker {
         self.ports[usize::from(port.0)].rx.discard();
     }
 
+    /// Takes up to 64 frames of that off the wire.
+    #[cfg(test)]
+    pub(crate) fn discard_some(&mut self, port: PortIndex) {
+        let mut burst = crate::rx::Burst::<64>::new();
+        self.ports[usize::from(port.0)].rx.recv(&mut burst);
+    }
+
+    /// Frames that the device behind `port` has not taken yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, port: PortIndex) -> usize {
+        self.ports[usize::from(port.0)].tx.len()
+    }
+
     /// Frames that the device behind `port` has taken.
     pub(crate) fn sent(&self, port: PortIndex) -> u64 {
         self.ports[usize::from(port.0)].tx.counters().packets
