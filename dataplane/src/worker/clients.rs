@@ -144,6 +144,18 @@ impl Clients {
         true
     }
 
+    /// Sets the next hop of all by what `resolve` says of port, address and what was known of it.
+    pub(crate) fn resolve(
+        &mut self,
+        mut resolve: impl FnMut(PortIndex, Ipv4Addr, Option<Mac>) -> Option<Mac>,
+    ) {
+        for (client, entry) in self.clients.iter().zip(&mut self.entries) {
+            let known = entry.next_hop();
+            entry.set_next_hop(resolve(entry.port, client.next_hop, known));
+        }
+        self.look();
+    }
+
     /// Notes the Ethernet address of a next hop, or that it has none any more.
     pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
         for (client, entry) in self.clients.iter().zip(&mut self.entries) {

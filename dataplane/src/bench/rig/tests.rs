@@ -87,7 +87,8 @@ fn everything() -> (crate::config::NodeConfig, [Generator; 2]) {
 #[ignore = "in a process of its own, by the test above"]
 fn transmit_partially() {
     let (config, [mut tree, mut flow]) = everything();
-    let (dataplane, mut worker, eal) = build(&config).unwrap().split().unwrap();
+    let (dataplane, mut workers, eal) = build(&config).unwrap().split().unwrap();
+    let mut worker = workers.remove(0);
     let _registration = eal.register_thread().unwrap();
     for port in [IN, OUT, OUT2] {
         worker.resolve(port, beyond(port), STATION);
@@ -199,7 +200,8 @@ fn swap_tables() {
         mut generator,
         ..
     } = rig;
-    let (dataplane, mut worker, _eal) = built.split().unwrap();
+    let (dataplane, mut workers, _eal) = built.split().unwrap();
+    let mut worker = workers.remove(0);
     let before = snapshot(&dataplane, &mut worker).sessions[0].delivered;
     let (sent_before, worker_us) = (worker.sent(OUT), AtomicU64::new(0));
     let (mut fed, mut held_up) = (0, 0);

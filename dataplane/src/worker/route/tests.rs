@@ -5,6 +5,8 @@ use crate::client::ClientEntry;
 use crate::worker::{Client, ClientKey};
 use overlay::SessionId;
 
+use crate::fec::Record;
+
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
 fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
@@ -29,6 +31,7 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
         subcast_threshold: 0,
         catch_up: Duration::ZERO,
         idle_timeout: Duration::from_secs(600),
+        worker: None,
         clients: Vec::new(),
     };
     Route::new(&config, PerTree::default(), ports, [7451, 7452])
@@ -100,7 +103,11 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
 
 #[test]
 fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
-    let port = |mtu| RoutePort { mac: MAC, mtu };
+    let port = |mtu| RoutePort {
+        mac: MAC,
+        mtu,
+        mtu_max: mtu,
+    };
     let ports = [port(1600), port(1500), port(576)];
     let mut route = route(None, &ports);
     route.set_branches(|tree| match tree {
@@ -111,6 +118,13 @@ fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
     let expected = [(true, true), (false, true), (false, false)];
     assert_eq!(active(&route), expected.map(|(a, b)| PerTree([a, b])));
     assert_eq!((route.inner_max, route.has_second), (1448, true));
+    route.set_mtu(PortIndex(0), 1400);
+    assert_eq!(route.inner_max, 1348, "the other one is the narrower now");
+    route.set_mtu(PortIndex(2), 600);
+    assert_eq!(route.inner_max, 1348, "nothing goes that way");
+    route.set_mtu(PortIndex(0), 1600);
+    assert_eq!(route.inner_max, 1448);
+    route.set_mtu(PortIndex(2), 576);
     route.set_branches(|tree| {
         let first = (tree == Tree::First).then_some(PortIndex(2));
         first.into_iter()
@@ -131,11 +145,21 @@ fn parity_takes_its_share_of_the_mtu() {
         &[RoutePort {
             mac: MAC,
             mtu: 1500,
+            mtu_max: 1600,
         }],
     );
     route.set_branches(|_| Some(PortIndex(0)).into_iter());
     assert_eq!(route.inner_max, 1434);
-    assert!(route.parity.is_some());
+    route.set_mtu(PortIndex(0), 1600);
+    assert_eq!(route.inner_max, 1534);
+    let parity = route.parity.as_mut().unwrap();
+    let packet = [0; 1534];
+    let record = || Record {
+        timestamp: 0,
+        packet: [&packet[..], &[]],
+    };
+    let coded = parity.codec.encode(2, [record(), record()].into_iter());
+    assert_eq!(coded, Ok(()), "it is made for the widest that may come");
 }
 
 #[test]
