@@ -218,3 +218,6 @@ fn section<const SWITCHES: bool>(worker: &mut Worker, branches: u16, expected: u
     }
     sent(worker) - before
 }
+
+#[cfg(test)]
+mod tests;
