@@ -1,5 +1,8 @@
 //! What a node does on its links.
 
+#[path = "moving.rs"]
+mod moving;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -20,7 +23,7 @@ use crate::{Bench, client, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 14] = [
     (
         "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
         the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
@@ -60,6 +63,14 @@ pub(crate) const CASES: [Case; 12] = [
     (
         "a_restarted_stream_begins_another_epoch_at_once",
         a_restarted_stream_begins_another_epoch_at_once,
+    ),
+    (
+        "a_session_that_moves_loses_and_reorders_nothing",
+        moving::a_session_that_moves_loses_and_reorders_nothing,
+    ),
+    (
+        "a_stream_that_begins_here_moves_without_loss",
+        moving::a_stream_that_begins_here_moves_without_loss,
     ),
     (
         "each_client_gets_each_packet_once_however_many_there_are",
@@ -317,15 +328,22 @@ fn code_at_the_ingress(bench: &mut Bench, fec: Option<Fec>, parity: u8) -> (Pack
         fec,
         ..session(4)
     };
-    bench.begin(&config);
-    for sequence in 1..=4 {
-        bench.host.send_flow(GROUP_FLOW, &payload(sequence));
-    }
-    let mut take = |kind: Kind, count: u8| -> Packets {
-        let take = |_| bench.child.expect("the stream", |came| of_tree(came, kind));
-        (0..count).map(take).collect()
+    let (packets, parities) = loop {
+        bench.begin(&config);
+        for sequence in 1..=4 {
+            bench.host.send_flow(GROUP_FLOW, &payload(sequence));
+        }
+        let mut take = |kind: Kind, count: u8| -> Packets {
+            let take = |_| bench.child.expect("the stream", |came| of_tree(came, kind));
+            (0..count).map(take).collect()
+        };
+        let (packets, parities) = (take(Kind::Data, 4), take(Kind::Parity, parity));
+        // A source that is off its core for 2 ms has paused, and its block ends.
+        if ParityHeader::parse(&parities[0].1).unwrap().0.count == 4 {
+            break (packets, parities);
+        }
+        bench.node.remove_session(SessionId(4)).unwrap();
     };
-    let (packets, parities) = (take(Kind::Data, 4), take(Kind::Parity, parity));
     for (place, (header, body)) in packets.iter().enumerate() {
         assert_eq!(header.sequence, Seq(place as u64 + 1));
         assert!(body.ends_with(&payload(header.sequence.0)));
