@@ -1,5 +1,6 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -48,8 +49,10 @@ pub(super) struct Model {
     node: NodeConfig,
     ports: Vec<RoutePort>,
     neighbors: Vec<(NeighborConfig, NeighborId)>,
-    sessions: Vec<Known>,
+    sessions: BTreeMap<SessionId, Known>,
     packets: usize,
+    /// Those of `packets` that sessions may hold.
+    promised: usize,
     next_key: u64,
     /// The last epoch of each session that ever began here: the next one must differ.
     epochs: HashMap<SessionId, overlay::Epoch>,
@@ -72,8 +75,9 @@ impl Model {
             node,
             ports,
             neighbors: Vec::new(),
-            sessions: Vec::new(),
+            sessions: BTreeMap::new(),
             packets,
+            promised: 0,
             next_key: 0,
             epochs: HashMap::new(),
             clock,
@@ -94,11 +98,11 @@ impl Model {
     }
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Known> {
-        self.sessions.iter()
+        self.sessions.values()
     }
 
     pub(super) fn session(&self, id: SessionId) -> Result<&SessionConfig, CommandError> {
-        let known = self.sessions.iter().find(|known| known.config.id == id);
+        let known = self.sessions.get(&id);
         let unknown = || CommandError::Unknown {
             what: "session",
             name: id.0.to_string(),
@@ -170,8 +174,8 @@ impl Model {
     /// Notes what the worker has made of a session, new or changed.
     pub(super) fn note(&mut self, known: Known) {
         self.remove(known.config.id);
-        self.sessions.push(known);
-        self.sessions.sort_by_key(|known| known.config.id);
+        self.promised += held_max(&known.config);
+        self.sessions.insert(known.config.id, known);
     }
 
     /// How long a session stays that is to be removed: where its stream begins, long enough for those below to fetch what
@@ -187,7 +191,9 @@ impl Model {
     }
 
     pub(super) fn remove(&mut self, id: SessionId) {
-        self.sessions.retain(|known| known.config.id != id);
+        if let Some(known) = self.sessions.remove(&id) {
+            self.promised -= held_max(&known.config);
+        }
     }
 
     fn check_neighbors(&self, config: &SessionConfig) -> Result<(), CommandError> {
@@ -203,12 +209,7 @@ impl Model {
     /// A session that could fill the pool by itself would starve the others. An explicit pool size is the operator's
     /// word, so nothing is checked before all of the configuration is there.
     fn check_room(&self, config: &SessionConfig) -> Result<(), CommandError> {
-        let promised: usize = self
-            .sessions
-            .iter()
-            .map(|known| held_max(&known.config))
-            .sum();
-        let free = self.packets.saturating_sub(promised + RESERVE);
+        let free = self.packets.saturating_sub(self.promised + RESERVE);
         let needed = held_max(config);
         if needed <= free || self.node.pool_packets.is_some() {
             return Ok(());
@@ -233,10 +234,7 @@ impl Model {
     /// The clients for the worker, and how they will be known. Those that stay as they are keep the key that they had.
     fn clients_of(&mut self, config: &SessionConfig) -> Result<(Clients, Known), CommandError> {
         let mut known = Vec::with_capacity(config.clients.len());
-        let before = self
-            .sessions
-            .iter()
-            .find(|known| known.config.id == config.id);
+        let before = self.sessions.get(&config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
         for client in &config.clients {
             let same = before
@@ -359,7 +357,7 @@ impl Model {
             name: name.into(),
         };
         let id = self.neighbor(name).ok_or_else(unknown)?;
-        let mut sessions = self.sessions.iter().map(|known| &known.config);
+        let mut sessions = self.sessions.values().map(|known| &known.config);
         if sessions.any(|session| neighbors_of(session).any(|used| used == name)) {
             return Err(CommandError::InUse(name.into()));
         }
