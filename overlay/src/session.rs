@@ -313,6 +313,7 @@ impl<P> Session<P> {
 
     /// The packet `seq`, if it is held.
     #[must_use]
+    #[inline]
     pub fn packet(&self, seq: Seq) -> Option<&P> {
         self.window.packet(seq)
     }
