@@ -49,6 +49,9 @@ struct tc_port_info {
 	uint16_t max_mtu;
 	/* Index of the kernel interface below; 0 where there is none. */
 	uint32_t interface;
+	/* Most queues that it takes each way. */
+	uint16_t rx_queues_max;
+	uint16_t tx_queues_max;
 	int socket;
 };
 

@@ -135,6 +135,8 @@ fn packets_keep_to_the_mtu_of_their_ports_as_it_changes(bench: &mut Bench) {
     assert!(refused.contains("ip link set"), "{refused}");
     run("ip", &format!("link set {PORT} mtu {MTU}"));
     bench.follow(&[mtu(MTU, MTU)]);
+    // The worker answers this when it has followed.
+    assert_eq!(bench.port().mtu, MTU);
     passes(bench);
 
     // The configuration narrows the port, for sessions that come later as well.
