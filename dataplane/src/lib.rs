@@ -6,7 +6,6 @@
 
 #![deny(unsafe_code)]
 
-mod arp;
 pub mod bench;
 mod chain;
 mod checksum;
@@ -25,6 +24,7 @@ pub mod fuzzing;
 mod icmp;
 mod impair;
 mod mbuf;
+mod next_hop;
 mod node;
 mod payload;
 mod pool;
@@ -40,6 +40,7 @@ pub use config::*;
 pub use device::{data_room, vdev_for};
 pub use drops::DropReason;
 pub use eal::{Eal, EalError, ThreadRegistration};
+pub use encap::overhead;
 pub use event::{Event, EventKind};
 pub use mbuf::Mbuf;
 pub use node::{CommandError, Dataplane, StartError};

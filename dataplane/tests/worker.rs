@@ -16,12 +16,12 @@ mod station;
 #[path = "worker/stream.rs"]
 mod stream;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::{
     ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, NeighborConfig, NodeConfig,
-    PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
+    PortAddress, PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
 };
 use overlay::{Mode, SessionId};
 
@@ -83,9 +83,11 @@ fn bench() -> Bench {
     let ports = ports.map(|(index, (name, _, [a, b, c]))| PortConfig {
         name: (*name).into(),
         device: Device::Vdev(vdev_for("af_packet", name, index, MTU).unwrap()),
-        address: Ipv4Addr::new(*a, *b, *c, 1),
-        prefix_len: 24,
-        gateway: None,
+        addresses: vec![PortAddress {
+            address: Ipv4Addr::new(*a, *b, *c, 1).into(),
+            prefix_len: 24,
+        }],
+        gateways: Vec::new(),
         mtu: MTU,
         impairment: None,
     });
@@ -97,7 +99,7 @@ fn bench() -> Bench {
     ];
     let neighbors = neighbors.map(|(name, port, address)| NeighborConfig {
         name: name.into(),
-        address: address.into(),
+        address: IpAddr::from(address),
         port: port.into(),
         repair_rate_pps: 50_000,
     });
@@ -218,8 +220,8 @@ fn session(id: u32) -> SessionConfig {
     SessionConfig {
         id: SessionId(id),
         name: format!("s{id}"),
-        group: Ipv4Addr::new(239, 1, 0, id as u8),
-        source: Ipv4Addr::new(10, 9, 9, 9),
+        group: Ipv4Addr::new(239, 1, 0, id as u8).into(),
+        source: Ipv4Addr::new(10, 9, 9, 9).into(),
         ttl: 16,
         upstream: vec!["parent".into()],
         downstream: Vec::new(),
@@ -244,7 +246,7 @@ fn session(id: u32) -> SessionConfig {
 fn client(port: u16) -> ClientConfig {
     ClientConfig {
         name: format!("c{port}"),
-        address: Ipv4Addr::new(10, 0, 4, 2),
+        address: Ipv4Addr::new(10, 0, 4, 2).into(),
         port,
         catch_up: Duration::ZERO,
     }

@@ -102,14 +102,13 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     }
     let mut keys = Vec::new();
     for (old, new) in old.iter().zip(new) {
-        let address = (old.address, old.prefix_len) == (new.address, new.prefix_len);
         // The MTU is part of some devices' strings: then it alone is what changed.
         let device = hardware(&old.device) == hardware(&new.device)
             && (old.device == new.device || old.mtu != new.mtu);
         let changed = differing(&[
             ("device", device),
-            ("address", address),
-            ("gateway", old.gateway == new.gateway),
+            ("address", old.addresses == new.addresses),
+            ("gateway", old.gateways == new.gateways),
             ("mtu", old.mtu == new.mtu),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));

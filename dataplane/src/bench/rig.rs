@@ -85,7 +85,9 @@ impl Rig {
     /// A sentence, where not everything that came in went out: then nothing was measured.
     pub fn run(&mut self, time: Duration) -> Result<Sample, String> {
         for (port, address) in [(IN, BEYOND[0]), (OUT, BEYOND[1])] {
-            self.built.worker.resolve(port, address, STATION);
+            self.built
+                .worker
+                .find_next_hop(port, address.into(), STATION);
         }
         let mut usual = std::mem::take(&mut self.usual);
         let mut stopwatch = Stopwatch::start(&mut usual);

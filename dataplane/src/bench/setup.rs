@@ -8,8 +8,8 @@ use overlay::{Mode, SessionId};
 use super::frames::{Generator, INGRESS, destination, destination_port, group};
 use super::{Role, Wire, Workload};
 use crate::config::{
-    ClientConfig, Delivery, Device, EalConfig, Flow, Idle, NeighborConfig, NodeConfig, PortConfig,
-    SessionConfig,
+    ClientConfig, Delivery, Device, EalConfig, Flow, Idle, NeighborConfig, NodeConfig, PortAddress,
+    PortConfig, SessionConfig,
 };
 use crate::encap::OVERHEAD;
 use crate::sizing::held_max;
@@ -30,7 +30,7 @@ pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
     let kept: usize = sessions.iter().map(held_max).sum();
     let neighbor = |name: &str, place: usize| NeighborConfig {
         name: name.into(),
-        address: BEYOND[place],
+        address: BEYOND[place].into(),
         port: name.into(),
         repair_rate_pps: 50_000,
     };
@@ -67,9 +67,15 @@ fn port(workload: &Workload, place: usize) -> PortConfig {
     PortConfig {
         name: ["in", "out"][place].into(),
         device: Device::Vdev(device),
-        address: network.into(),
-        prefix_len: 16,
-        gateway: (place == 1).then_some(BEYOND[1]),
+        addresses: vec![PortAddress {
+            address: network.into(),
+            prefix_len: 16,
+        }],
+        gateways: if place == 1 {
+            vec![BEYOND[1].into()]
+        } else {
+            Vec::new()
+        },
         mtu: workload.size + OVERHEAD as u16,
         impairment: None,
     }
@@ -86,13 +92,13 @@ fn session(workload: &Workload, index: u32) -> SessionConfig {
     SessionConfig {
         id: SessionId(index + 1),
         name: format!("s{index}"),
-        group: group(index),
-        source: INGRESS,
+        group: group(index).into(),
+        source: INGRESS.into(),
         ttl: 16,
         upstream: names(role != Role::Ingress, "in"),
         downstream: names(role != Role::LastHop, "out"),
         flow: (role == Role::Ingress).then(|| Flow {
-            destination: destination(index),
+            destination: destination(index).into(),
             port: destination_port(),
             source: None,
         }),
@@ -117,7 +123,7 @@ fn client(index: u16) -> ClientConfig {
     let [high, low] = index.to_be_bytes();
     ClientConfig {
         name: format!("c{index}"),
-        address: Ipv4Addr::new(10, 200, high, low),
+        address: Ipv4Addr::new(10, 200, high, low).into(),
         port: 5004,
         catch_up: Duration::ZERO,
     }

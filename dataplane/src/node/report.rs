@@ -76,6 +76,8 @@ impl Model {
             return PortSnapshot::default();
         };
         let stats = port.stats();
+        let addresses = config.addresses.iter().map(ToString::to_string);
+        let addresses: Vec<String> = addresses.collect();
         PortSnapshot {
             name: config.name.clone(),
             device: match &config.device {
@@ -83,7 +85,7 @@ impl Model {
             },
             driver: port.driver().into(),
             mac: crate::frame::Mac(port.mac()).to_string(),
-            address: format!("{}/{}", config.address, config.prefix_len),
+            address: addresses.join(", "),
             link_up: port.link_up(),
             mtu: config.mtu,
             chained: port.chained(),

@@ -13,12 +13,11 @@ use thiserror::Error;
 
 use super::model::Model;
 use super::{CommandError, Dataplane};
-use crate::arp::{ArpPort, ArpTable};
 use crate::config::{Device, NodeConfig};
 use crate::device::data_room;
 use crate::eal::{Eal, EalError};
 use crate::encap::MAX_HEADERS;
-use crate::frame::Mac;
+use crate::next_hop::NextHops;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
 use crate::sizing::{headers_needed, packets_needed};
@@ -139,13 +138,15 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         max_neighbors: NEIGHBORS_MAX.min(config.neighbors.len() + config.max_sessions),
         max_sessions: config.max_sessions,
     };
-    let arp_ports = worker_ports.iter().map(|port| ArpPort {
-        mac: port.local.mac,
-        address: port.address(),
+    let locals = worker_ports.iter().map(|port| port.local);
+    let route_ports = worker_ports.iter().map(|port| RoutePort {
+        local: port.local,
+        mtu: port.mtu,
     });
+    let route_ports: Vec<RoutePort> = route_ports.collect();
     let worker = Worker::new(Parts {
         node: Node::new(clock.now(), node),
-        arp: ArpTable::new(arp_ports.collect()),
+        next_hops: NextHops::new(locals.collect()),
         ports: worker_ports,
         pools,
         idler: Idler::new(config.idle),
@@ -155,12 +156,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         events: Arc::clone(&events),
         clock: clock.clone(),
     });
-    let route_ports = ports.iter().zip(&config.ports);
-    let route_ports = route_ports.map(|(port, config)| RoutePort {
-        mac: Mac(port.mac()),
-        mtu: config.mtu,
-    });
-    let mut model = Model::new(config, route_ports.collect(), packets, clock);
+    let mut model = Model::new(config, route_ports, packets, clock);
     let worker = populate(worker, &mut model, config)?;
     Ok(Built {
         worker,

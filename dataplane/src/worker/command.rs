@@ -95,7 +95,7 @@ impl Worker {
         if let Some(flow) = route.flow {
             self.flows.insert(flow, index);
             for &port in &route.proxies {
-                self.arp.proxy(port, flow.destination);
+                self.next_hops.proxy(port, flow.destination);
             }
         }
         if self.routes.len() <= index.0 {
@@ -135,11 +135,11 @@ impl Worker {
         if let Some(flow) = route.flow {
             self.flows.remove(flow);
             for &port in &route.proxies {
-                self.arp.unproxy(port, flow.destination);
+                self.next_hops.unproxy(port, flow.destination);
             }
         }
         for client in &route.clients {
-            self.arp.unwant(client.entry.port, client.next_hop);
+            self.next_hops.unwant(client.entry.port, client.next_hop);
         }
         Reply::Left(Leftover::Session(NewSession { session, route }))
     }
@@ -152,7 +152,7 @@ impl Worker {
         mut clients: Vec<Client>,
     ) -> Vec<Client> {
         for client in &mut clients {
-            let mac = self.arp.want(now, client.entry.port, client.next_hop);
+            let mac = self.next_hops.want(now, client.entry.port, client.next_hop);
             client.entry.set_next_hop(mac);
         }
         let session = self.node.session(index);
@@ -164,7 +164,7 @@ impl Worker {
         route.follow_epoch(epoch);
         let old = route.replace_clients(clients, from.unwrap_or_default());
         for client in &old {
-            self.arp.unwant(client.entry.port, client.next_hop);
+            self.next_hops.unwant(client.entry.port, client.next_hop);
         }
         self.follow_catch_ups(now, index, &old);
         old
@@ -179,9 +179,9 @@ impl Worker {
         let Some(id) = self.node.add_neighbor(now, config) else {
             return Reply::Refused;
         };
-        adjacent.mac = self.arp.want(now, adjacent.port, adjacent.address);
-        self.by_address
-            .insert((adjacent.port, adjacent.address), id);
+        let address = adjacent.addresses.destination();
+        adjacent.mac = self.next_hops.want(now, adjacent.port, address);
+        self.by_address.insert((adjacent.port, address), id);
         let place = usize::from(id.0);
         if self.adjacents.len() <= place {
             self.adjacents.resize(place + 1, None);
@@ -195,11 +195,15 @@ impl Worker {
             .adjacents
             .get_mut(usize::from(id.0))
             .and_then(Option::take);
-        let Some(Adjacent { port, address, .. }) = adjacent else {
+        let Some(Adjacent {
+            port, addresses, ..
+        }) = adjacent
+        else {
             return Reply::Refused;
         };
+        let address = addresses.destination();
         self.by_address.remove(&(port, address));
-        self.arp.unwant(port, address);
+        self.next_hops.unwant(port, address);
         self.node.remove_neighbor(id);
         Reply::Done
     }

@@ -4,9 +4,9 @@ use overlay::{Instant, Seq, SessionIndex};
 
 use super::{COPY_BUDGET, Client, Pools, Worker, WorkerPort};
 use crate::chain::Frame;
-use crate::client::{COPY_HEADERS, ClientEntry, CopyTemplate};
+use crate::client::{COPY_HEADERS, COPY_HEADERS_IPV6, ClientEntry, Template};
 use crate::drops::DropReason;
-use crate::frame::{IPV4_LEN, InnerHeader};
+use crate::frame::InnerHeader;
 use crate::payload::{Lent, SharedPayload};
 
 /// Clients whose references to a payload are counted at once.
@@ -48,10 +48,11 @@ impl Worker {
             return 0;
         };
         route.follow_epoch(session.epoch());
-        let packet = CopyTemplate::new(&inner);
+        let packet = Template::new(&inner);
         for clients in route.clients.chunks_mut(CHUNK) {
             let mut copies = Copies {
                 packet: &packet,
+                udp_len: inner.udp_len,
                 payload,
                 lent: payload.lend(clients.len() as u16),
             };
@@ -75,7 +76,8 @@ impl Client {
         (inner, payload): (&InnerHeader, &SharedPayload),
     ) -> Result<(), DropReason> {
         let mut copies = Copies {
-            packet: &CopyTemplate::new(inner),
+            packet: &Template::new(inner),
+            udp_len: inner.udp_len,
             payload,
             lent: payload.lend(1),
         };
@@ -85,7 +87,9 @@ impl Client {
 
 /// The copies of a packet that are made in one go.
 struct Copies<'a> {
-    packet: &'a CopyTemplate,
+    packet: &'a Template,
+    /// Length of the UDP header and payload, in bytes.
+    udp_len: u16,
     payload: &'a SharedPayload,
     /// A reference for each of them.
     lent: Lent<'a>,
@@ -120,14 +124,25 @@ impl Copies<'_> {
         if !client.is_resolved() {
             return Err(DropReason::ArpUnresolved);
         }
-        if self.packet.udp_len > port.mtu.saturating_sub(IPV4_LEN as u16) {
+        if self.udp_len > port.mtu.saturating_sub(self.packet.ip_len() as u16) {
             return Err(DropReason::TooBig);
         }
+        if !self.packet.suits(client) {
+            return Err(DropReason::FamilyWrong);
+        }
         let mut head = pools.headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
-        let area = head
-            .append(COPY_HEADERS)
-            .and_then(|area| area.first_chunk_mut());
-        client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, self.packet);
+        match self.packet {
+            Template::V4(packet) => {
+                let area = head.append(COPY_HEADERS);
+                let area = area.and_then(|area| area.first_chunk_mut());
+                client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
+            }
+            Template::V6(packet) => {
+                let area = head.append(COPY_HEADERS_IPV6);
+                let area = area.and_then(|area| area.first_chunk_mut());
+                client.fill_ipv6(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
+            }
+        }
         if port.chained {
             return Frame::chain_lent(head, &mut self.lent).ok_or(DropReason::NoHeaderBuffer);
         }

@@ -7,12 +7,12 @@ use overlay::wire::{FLAG_SECOND, Header};
 use overlay::{Instant, Reject};
 
 use super::{RX_BURST, Worker};
-use crate::arp::ArpPacket;
 use crate::drops::DropReason;
 use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
-use crate::icmp::fragmentation_needed;
+use crate::icmp::IcmpError;
 use crate::impair::Fate;
 use crate::mbuf::Mbuf;
+use crate::next_hop::Resolution;
 use crate::payload::{PayloadMeta, SharedPayload};
 use crate::rx::Burst;
 
@@ -112,7 +112,8 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.receive_arp(now, port, &packet),
+            Ok(Parsed::Arp(packet)) => self.resolve(now, port, &packet.into()),
+            Ok(Parsed::Nd(packet)) => self.resolve(now, port, &packet.into()),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = taken {
@@ -131,12 +132,17 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let index = self.flows.find(&inner.header);
         let index = index.ok_or(DropReason::FlowUnknown)?;
-        inner.verify(mbuf.data())?;
+        if let Err(reason) = inner.verify(mbuf.data()) {
+            if reason == DropReason::TtlExpired {
+                self.tell_source(now, port, (mbuf, inner), IcmpError::TimeExceeded);
+            }
+            return Err(reason);
+        }
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
         let (ttl, inner_max, has_second) = (route.ttl, route.inner_max, route.has_second);
         if inner.header.packet_len() > usize::from(inner_max) {
-            self.answer_too_big(now, port, &mbuf, (inner, inner_max));
+            self.tell_source(now, port, (mbuf, inner), IcmpError::TooBig(inner_max));
             return Err(DropReason::TooBig);
         }
         self.idler.traffic(now);
@@ -152,35 +158,39 @@ impl Worker {
         Ok(())
     }
 
-    fn answer_too_big(
+    /// Tells the source of a packet of ours why it goes nowhere.
+    #[cold]
+    fn tell_source(
         &mut self,
         now: Instant,
-        port: PortIndex,
-        mbuf: &Mbuf,
-        (inner, mtu): (&Inner, u16),
+        PortIndex(port): PortIndex,
+        (mbuf, inner): (Mbuf, &Inner),
+        error: IcmpError,
     ) {
         if !self.icmp.take(now) {
             self.drops.count(DropReason::IcmpLimited);
             return;
         }
-        let local = &self.ports[usize::from(port.0)].local;
-        if let Some(answer) = fragmentation_needed(mbuf.data(), inner, local, mtu) {
-            self.send_bytes(port, answer.as_bytes());
+        let port = &mut self.ports[usize::from(port)];
+        let message = error.answer(mbuf, inner, &port.local);
+        if let Some(Err(reason)) = message.map(|message| port.send(message.into())) {
+            self.drops.count(reason);
         }
     }
 
-    fn receive_arp(
+    /// What a station says of itself, or asks for.
+    fn resolve(
         &mut self,
         now: Instant,
         port: PortIndex,
-        packet: &ArpPacket,
+        packet: &Resolution,
     ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
+        let action = self.next_hops.handle(now, port, packet)?;
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
         if let Some(reply) = action.reply {
-            self.send_bytes(port, &reply);
+            self.send_bytes(port, reply.as_bytes());
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A session as the worker forwards it: the branches of its tree here, and its clients.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use overlay::{Epoch, Fec, NeighborId, Order, Seq, Session, SessionConfig as Prot
 
 use crate::client::ClientEntry;
 use crate::config::{Delivery, Flow, SessionConfig};
-use crate::encap::{Encap, OVERHEAD, Outer, source_port};
+use crate::encap::{Encap, Outer, overhead, source_port};
 use crate::fec::{Codec, packet_max};
-use crate::frame::{Mac, PortIndex};
+use crate::frame::{Addresses, Local, Mac, PortIndex};
 use crate::payload::SharedPayload;
 
 /// Tells one client from all others that the node ever had; grows.
@@ -26,7 +26,7 @@ pub(crate) struct Client {
     /// ones may still follow. [`Client::CATCHING_UP`]: none yet.
     pub(crate) from: Seq,
     /// Its next hop on the entry's port.
-    pub(crate) next_hop: Ipv4Addr,
+    pub(crate) next_hop: IpAddr,
     /// How much history it gets when it is new.
     pub(crate) catch_up: Duration,
 }
@@ -78,8 +78,8 @@ pub(crate) struct Parity {
 
 /// A session's (S,G), where it comes from and where it goes to.
 pub(crate) struct Route {
-    pub(crate) group: Ipv4Addr,
-    pub(crate) source: Ipv4Addr,
+    /// (S,G).
+    pub(crate) channel: Addresses,
     pub(crate) ttl: u8,
     pub(crate) flow: Option<Flow>,
     /// Ports on whose links `flow`'s destination is answered for.
@@ -110,7 +110,7 @@ pub(crate) struct NewSession {
 /// What a route needs to know of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoutePort {
-    pub(crate) mac: Mac,
+    pub(crate) local: Local,
     pub(crate) mtu: u16,
 }
 
@@ -141,11 +141,11 @@ impl SessionConfig {
     }
 }
 
-/// Largest inner packet, in bytes, that a session's tree takes through a port of this MTU: what all its headers leave,
+/// Largest inner packet, in bytes, that the tree of `group` takes through a port of this MTU: what all its headers leave,
 /// and what its parity leaves where it has any.
 #[must_use]
-pub const fn inner_max(mtu: u16, fec: Option<Fec>) -> u16 {
-    let room = mtu.saturating_sub(OVERHEAD as u16);
+pub const fn inner_max(mtu: u16, fec: Option<Fec>, group: IpAddr) -> u16 {
+    let room = mtu.saturating_sub(overhead(group));
     match fec {
         Some(fec) => packet_max(fec, room as usize) as u16,
         None => room,
@@ -161,16 +161,16 @@ impl Route {
     /// The route of a session over these ports, without clients.
     pub(crate) fn new(
         config: &SessionConfig,
+        channel: Addresses,
         upstream: PerTree<Vec<NeighborId>>,
         ports: &[RoutePort],
         [tree_port, _]: [u16; 2],
     ) -> Route {
         let branch = |port: &RoutePort| Branch {
             encap: Encap::new(&Outer {
-                from: port.mac,
-                to: Mac::multicast(config.group),
-                source: config.source,
-                destination: config.group,
+                from: port.local.mac,
+                to: Mac::multicast(channel.destination()),
+                addresses: channel,
                 source_port: source_port(config.id),
                 destination_port: tree_port,
                 mtu: port.mtu,
@@ -180,7 +180,7 @@ impl Route {
         };
         let mtu = ports.iter().map(|port| port.mtu).max();
         let parity = |fec| {
-            let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec));
+            let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec), config.group);
             Some(Box::new(Parity {
                 codec: Codec::new(fec, packet_max.into())?,
                 coded: None,
@@ -188,8 +188,7 @@ impl Route {
             }))
         };
         Route {
-            group: config.group,
-            source: config.source,
+            channel,
             ttl: config.ttl,
             flow: config.flow,
             proxies: Vec::new(),
@@ -222,7 +221,9 @@ impl Route {
         let none = PerTree::default();
         let active = self.branches.iter().filter(|branch| branch.active != none);
         let mtu = active.map(|branch| branch.mtu).min();
-        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec));
+        self.inner_max = mtu.map_or(u16::MAX, |mtu| {
+            inner_max(mtu, self.fec, self.channel.destination())
+        });
         self.has_second = self
             .branches
             .iter()
@@ -242,7 +243,7 @@ impl Route {
         self.clients.get_mut(place.ok()?)
     }
 
-    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
+    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: IpAddr, mac: Option<Mac>) {
         for client in &mut self.clients {
             if client.entry.port == port && client.next_hop == address {
                 client.entry.set_next_hop(mac);

@@ -1,14 +1,22 @@
 use super::*;
 use overlay::SessionId;
+use std::net::Ipv4Addr;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const LOCAL: Local = Local {
+    mac: MAC,
+    ipv4: None,
+    ipv6: None,
+    tree_port: 7451,
+    overlay_port: 7452,
+};
 
 fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
     let config = SessionConfig {
         id: SessionId(1),
         name: "tv1".into(),
-        group: Ipv4Addr::new(239, 1, 0, 1),
-        source: Ipv4Addr::new(10, 0, 1, 1),
+        group: Ipv4Addr::new(239, 1, 0, 1).into(),
+        source: Ipv4Addr::new(10, 0, 1, 1).into(),
         ttl: 16,
         upstream: Vec::new(),
         downstream: Vec::new(),
@@ -27,11 +35,12 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
         idle_timeout: Duration::from_secs(600),
         clients: Vec::new(),
     };
-    Route::new(&config, PerTree::default(), ports, [7451, 7452])
+    let channel = Addresses::new(config.source, config.group).unwrap();
+    Route::new(&config, channel, PerTree::default(), ports, [7451, 7452])
 }
 
 fn client(key: u64) -> Client {
-    let address = Ipv4Addr::new(10, 9, 1, key as u8);
+    let address = Ipv4Addr::new(10, 9, 1, key as u8).into();
     Client {
         entry: ClientEntry::new(address, 5004, PortIndex(0), MAC),
         key: ClientKey(key),
@@ -79,7 +88,7 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
 
 #[test]
 fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
-    let port = |mtu| RoutePort { mac: MAC, mtu };
+    let port = |mtu| RoutePort { local: LOCAL, mtu };
     let ports = [port(1600), port(1500), port(576)];
     let mut route = route(None, &ports);
     route.set_branches(|tree| match tree {
@@ -108,7 +117,7 @@ fn parity_takes_its_share_of_the_mtu() {
     let mut route = route(
         fec,
         &[RoutePort {
-            mac: MAC,
+            local: LOCAL,
             mtu: 1500,
         }],
     );
