@@ -13,8 +13,8 @@ BUILD_PACKAGES := build-essential pkg-config libdpdk-dev libclang-dev clang
 LAB_PACKAGES := ethtool iproute2 util-linux
 # dpdk-testpmd, which the benchmark compares with.
 BENCH_PACKAGES := dpdk-dev
-# promtool, systemd-analyze and an unmodified sender and receiver.
-TEST_PACKAGES := prometheus systemd socat
+# promtool, systemd-analyze, an unmodified sender and receiver, and what runs on kernel interfaces: ping and OSPF.
+TEST_PACKAGES := prometheus systemd socat iputils-ping frr
 
 .PHONY: all demo modes bench test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-bench deps-test clean
 

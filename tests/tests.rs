@@ -13,6 +13,7 @@ mod delivery;
 mod hops;
 mod modes;
 mod programs;
+mod stages;
 // Labs themselves: up, down, and nothing left.
 mod labs;
 // Trees in virtual time.
@@ -22,4 +23,5 @@ mod simulation;
 mod deploy;
 mod exhaustion;
 mod hostile;
+mod kernel;
 mod node;

@@ -5,6 +5,7 @@
 //! | `GET /v1/node` | name, version, pid, uptime and readiness |
 //! | `GET /v1/snapshot` | everything below at one moment |
 //! | `GET /v1/{sessions,clients,neighbors,ports,workers,drops,pools}` | one part of it |
+//! | `GET /v1/workers/stages` | what each stage of the workers' loops takes, after a second of counting |
 //! | `GET /v1/events` | the last 256 events |
 //! | `GET /v1/sessions/{id}` | one session |
 //! | `POST /v1/sessions` | adds a session: the keys of the config file |

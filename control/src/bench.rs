@@ -6,6 +6,8 @@
 
 mod contender;
 mod kernel;
+mod multicast;
+mod program;
 mod report;
 mod rows;
 mod subject;
@@ -29,7 +31,7 @@ pub struct Args {
     /// Print one JSON object for each row instead of a table.
     #[arg(long)]
     json: bool,
-    /// Measure for less than a minute in all; the spread is wider.
+    /// Measure the most important rows for less than a minute in all; the spread is wider.
     #[arg(long)]
     quick: bool,
     /// Measure these rows only, such as `encap,fanout-1-64`.
@@ -79,7 +81,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(subject) = &args.measure {
         return subject::serve(subject, cpus.test).map_err(|message| failure(1, message));
     }
-    let rows = rows::select(&args.rows).map_err(|message| failure(2, message))?;
+    let rows = rows::select(&args.rows, args.quick).map_err(|message| failure(2, message))?;
     let effort = if args.quick { QUICK } else { FULL };
     let report = Report::new(args.json);
     let mut pool = Pool::new(cpus);

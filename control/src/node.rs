@@ -1,6 +1,7 @@
 //! The node daemon: `treecast node`.
 
 mod events;
+mod kernel;
 mod reload;
 mod running;
 
@@ -56,6 +57,8 @@ enum NodeError {
     },
     #[error("cannot start the dataplane: {0}")]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Kernel(#[from] kernel::KernelError),
 }
 
 /// Runs the command.
@@ -106,7 +109,11 @@ async fn serve_until_stopped(config: Config, file: PathBuf) -> Result<Arc<Node>,
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let ports = config.node.ports.clone();
     let node = Arc::new(Node::start(config, file)?);
+    for port in &ports {
+        kernel::configure(port).await?;
+    }
     let api = listeners.serve(&node);
     tracing::info!("node {} runs", node.identity().name);
     notify(&[NotifyState::Ready]);

@@ -2,7 +2,10 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -41,6 +44,31 @@ int tc_interface_check(const char *interface)
 		return errno == EPERM ? -EPERM : 0;
 	close(fd);
 	return 0;
+}
+
+int tc_tap_open(const char *name, const uint8_t *mac)
+{
+	struct ifreq request;
+	memset(&request, 0, sizeof(request));
+	if (strlen(name) >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	strcpy(request.ifr_name, name);
+	/* An interface of that name that is there already, TAP or not, is somebody else's. */
+	if (if_nametoindex(name) != 0)
+		return -EEXIST;
+	int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (tap < 0)
+		return -errno;
+	request.ifr_flags = IFF_TAP | IFF_NO_PI;
+	if (ioctl(tap, TUNSETIFF, &request) == 0) {
+		request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+		memcpy(request.ifr_hwaddr.sa_data, mac, 6);
+		if (ioctl(tap, SIOCSIFHWADDR, &request) == 0)
+			return tap;
+	}
+	int code = -errno;
+	close(tap);
+	return code;
 }
 
 /* Asks the kernel about an interface of this thread's network namespace; 0 or -errno. */
@@ -95,6 +123,12 @@ unsigned int tc_pool_in_use(const struct rte_mempool *pool) { return rte_mempool
 int tc_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
 {
 	return rte_pktmbuf_alloc_bulk(pool, mbufs, count);
+}
+
+int tc_mbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count)
+{
+	/* Whatever goes back to its pool has one reference and one segment (rte_mbuf_raw_alloc relies on it as well). */
+	return rte_mempool_get_bulk(pool, (void **)mbufs, count);
 }
 
 void tc_mbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count) { rte_pktmbuf_free_bulk(mbufs, count); }

@@ -22,6 +22,7 @@ enum tc_layout {
 	TC_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
 	TC_MBUF_REFCNT = offsetof(struct rte_mbuf, refcnt),
 	TC_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
+	TC_MBUF_PORT = offsetof(struct rte_mbuf, port),
 	TC_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
 	TC_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
 	TC_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
@@ -71,6 +72,10 @@ int tc_device_probe(const char *devargs);
 /* -ENODEV: no such interface; -EPERM: no right to open packet sockets; 0: neither. */
 int tc_interface_check(const char *interface);
 
+/* A TAP interface of that name and Ethernet address, down, in this thread's network namespace. Returns its descriptor,
+ * which doesn't block; the interface goes with it. */
+int tc_tap_open(const char *name, const uint8_t *mac);
+
 /* NULL, with the reason in *code, if there is no memory for it. */
 struct rte_mempool *tc_pool_create(const char *name, unsigned int count, uint16_t private_size, uint16_t data_room,
 				   int *code);
@@ -78,6 +83,8 @@ unsigned int tc_pool_in_use(const struct rte_mempool *pool);
 
 /* All or none. */
 int tc_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
+/* The same, but of what their last use left in them only this is reset: one reference, one segment. */
+int tc_mbuf_take_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
 void tc_mbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count);
 void tc_mbuf_free(struct rte_mbuf *mbuf);
 /* One segment with a copy of all of the mbuf's, or NULL. */

@@ -9,10 +9,14 @@
 //! - [`Wire::Ring`]: the rig puts frames on a `net_ring`, which the worker polls. Sent frames go onto another one, and
 //!   are taken off it and freed outside; the buffers for headers are taken inside.
 //!
+//! Where NAKs are answered they come by `out`, a ring, which takes the repairs too.
+//!
 //! Inside the section are, besides all of the turn (timers, polls, housekeeping when it is due), two readings of the time
 //! stamp counter. A section in which the kernel took the core away is set aside, and counted.
 
 mod frames;
+mod latency;
+mod naks;
 mod protocol;
 mod rig;
 mod setup;
@@ -30,9 +34,42 @@ pub enum Role {
     /// It takes a source's packets and sends them down the tree.
     Ingress,
     /// It takes packets of the tree and sends them on.
-    Transit,
+    Transit {
+        /// Ports that each packet goes out by.
+        branches: u16,
+    },
     /// It takes packets of the tree and sends each client its copy.
-    LastHop,
+    LastHop {
+        /// Clients of each session.
+        clients: u16,
+        /// Whether copies are linear, as for a device that can't chain, instead of a header before the shared payload.
+        linear: bool,
+    },
+    /// It holds packets and answers a child's NAKs.
+    Parent {
+        /// Packets that each NAK asks for.
+        asks: u16,
+    },
+}
+
+impl Role {
+    /// Frames that follow from one that comes in.
+    fn frames_out(self) -> u64 {
+        match self {
+            Role::Ingress => 1,
+            Role::Transit { branches } => branches.into(),
+            Role::LastHop { clients, .. } => clients.into(),
+            Role::Parent { asks } => asks.into(),
+        }
+    }
+
+    /// Ports that frames go out by.
+    fn branches(self) -> u16 {
+        match self {
+            Role::Transit { branches } => branches,
+            Role::Ingress | Role::LastHop { .. } | Role::Parent { .. } => 1,
+        }
+    }
 }
 
 /// Which devices the ports are.
@@ -50,22 +87,22 @@ pub enum Wire {
 pub struct Workload {
     /// Role of the node.
     pub role: Role,
-    /// The devices. A last hop with several clients is always fed by a ring, since it takes in less than a burst a turn.
+    /// The devices. What takes in less than a burst a turn is always fed by a ring; a parent has no other.
     pub wire: Wire,
     /// Length of the source's frames, in bytes, without their checksum; a client's copies have the same.
     pub size: u16,
     /// Sessions, which have turns.
     pub sessions: u32,
-    /// Clients of each session, at a last hop.
-    pub clients: u16,
     /// Packets that each session keeps, at least 64.
     pub held: u32,
+    /// Whether there is in the worker what can be switched on, and is off: as in every worker but this one's.
+    pub switches: bool,
 }
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Packets that came out: frames on the tree, or copies.
+    /// Packets that came out: frames on the tree, copies, or repairs.
     pub packets: u64,
     /// Cycles of the time stamp counter that they took.
     pub cycles: u64,

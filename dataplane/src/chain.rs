@@ -18,21 +18,31 @@ pub struct Frame {
 unsafe impl Send for Frame {}
 
 impl Frame {
-    /// `header` followed by `payload`, which is not copied. For ports that send chains.
+    /// `header` followed by `payload`, which is not copied; `None` where that [can't be](SharedPayload::can_be_chained).
+    /// For ports that send chains.
     #[must_use]
     #[inline]
-    pub fn chain(header: Mbuf, payload: &SharedPayload) -> Frame {
+    pub fn chain(header: Mbuf, payload: &SharedPayload) -> Option<Frame> {
+        if !payload.can_be_chained() {
+            return None;
+        }
         let raw = header.into_raw();
         payload.chain_to(raw);
-        Frame { raw }
+        Some(Frame { raw })
     }
 
-    /// `header` followed by the payload that was lent; `None` if no reference is left.
-    #[inline]
-    pub(crate) fn chain_lent(header: Mbuf, payload: &mut Lent<'_>) -> Option<Frame> {
-        let raw = header.into_raw();
+    /// A header that `write` writes, followed by the payload that was lent, in `mbuf`, whatever that was used for before;
+    /// `None` if it is too small or no reference is left.
+    #[inline(always)]
+    pub(crate) fn chain_lent<const LEN: usize, const AREA: usize>(
+        mut mbuf: Mbuf,
+        payload: &mut Lent<'_>,
+        write: impl FnOnce(&mut [u8; AREA]),
+    ) -> Option<Frame> {
+        write(mbuf.restart::<LEN, AREA>()?);
+        let raw = mbuf.into_raw();
         let frame = Frame { raw };
-        payload.chain_to(raw).then_some(frame)
+        payload.chain_to(raw, LEN).then_some(frame)
     }
 
     /// `header` followed by a copy of `payload`, in one buffer: that of the header where it has the room, else one

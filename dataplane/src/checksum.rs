@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::ops::{Add, Sub};
 
+use zerocopy::{Immutable, IntoBytes};
+
 use crate::frame::Addresses;
 
 /// The IPv4 protocol number of UDP.
@@ -13,7 +15,8 @@ pub(crate) const PROTOCOL_UDP: u8 = 17;
 ///
 /// Addition wraps its carry around, and the complement is the negative; so the sum of a packet is the sum of its parts
 /// (each but the last of even length) in any order. There are two zeros, 0 and 0xffff: compare checksums, not sums.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[repr(transparent)]
 pub(crate) struct Sum(u16);
 
 impl Sum {

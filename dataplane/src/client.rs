@@ -4,15 +4,15 @@ mod ipv6;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::checksum::Sum;
 use crate::frame::{
     Addresses, DONT_FRAGMENT, ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader,
     IPV4_LEN, IPV6_LEN, InnerHeader, Ipv4Header, Mac, PortIndex, UDP_LEN, UdpHeader,
 };
-pub(crate) use ipv6::{COPY_HEADERS_IPV6, CopyTemplateIpv6};
+pub(crate) use ipv6::{COPY_AREA_IPV6, COPY_HEADERS_IPV6, CopyAreaIpv6, CopyTemplateIpv6};
 
 /// Length of the headers of a copy, in bytes.
 pub(crate) const COPY_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
@@ -21,11 +21,16 @@ pub(crate) const COPY_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 const IP_CHECKSUM: usize = ETHERNET_LEN + 10;
 const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
 
+/// What is written of a copy: its headers, and what makes three vectors of it. The rest is for the payload.
+pub(crate) const COPY_AREA: usize = 48;
+
 /// The headers of a copy.
 pub(crate) type CopyHeaders = [u8; COPY_HEADERS];
+/// Where the headers of a copy are written.
+pub(crate) type CopyArea = [u8; COPY_AREA];
 
 /// The prepared headers of one client's copies, and what became of them. 64 bytes: one cache line for each copy made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, IntoBytes, Immutable)]
 #[repr(C, align(64))]
 pub(crate) struct ClientEntry {
     /// The client's part of the headers; zero where the packet's is. Of an IPv6 client Ethernet header, address and port
@@ -43,7 +48,7 @@ pub(crate) struct ClientEntry {
     pub(crate) dropped: u64,
 }
 
-const _: () = assert!(size_of::<ClientEntry>() == 64);
+const _: () = assert!(size_of::<ClientEntry>() == 64 && COPY_HEADERS <= COPY_AREA);
 
 /// What the headers of all copies of one packet have in common, by its family.
 #[derive(Clone, Debug)]
@@ -90,7 +95,7 @@ fn source_sum(inner: &InnerHeader) -> Sum {
 #[derive(Clone, Debug)]
 pub(crate) struct CopyTemplate {
     /// The packet's part of the headers; zero where the client's is.
-    headers: CopyHeaders,
+    headers: CopyArea,
     ip_sum: Sum,
     /// The source's checksum with the session's destination taken out (RFC 1624); `None` if it sent none.
     udp_sum: Option<Sum>,
@@ -117,8 +122,11 @@ impl CopyTemplate {
             len: U16::new(inner.udp_len),
             checksum: U16::ZERO,
         };
+        let mut area = [0; COPY_AREA];
+        area[ETHERNET_LEN..][..IPV4_LEN].copy_from_slice(ip.as_bytes());
+        area[ETHERNET_LEN + IPV4_LEN..][..UDP_LEN].copy_from_slice(udp.as_bytes());
         CopyTemplate {
-            headers: join([&[0; ETHERNET_LEN], ip.as_bytes(), udp.as_bytes()]),
+            headers: area,
             ip_sum: Sum::of(ip.as_bytes()),
             udp_sum: (inner.udp_checksum != 0).then(|| source_sum(inner)),
         }
@@ -127,12 +135,13 @@ impl CopyTemplate {
 
 /// Both parts of the headers. By value, so that the compiler may take many bytes at once.
 #[inline]
-fn merged(client: &CopyHeaders, packet: &CopyHeaders) -> CopyHeaders {
-    let mut headers = *client;
-    for (byte, packet) in headers.iter_mut().zip(packet) {
-        *byte |= packet;
+fn merged(client: &CopyArea, packet: &CopyArea) -> CopyArea {
+    let mut area = [0; COPY_AREA];
+    let parts = client.as_chunks().0.iter().zip(packet.as_chunks().0);
+    for (area, (client, packet)) in area.as_chunks_mut::<16>().0.iter_mut().zip(parts) {
+        *area = (u128::from_ne_bytes(*client) | u128::from_ne_bytes(*packet)).to_ne_bytes();
     }
-    headers
+    area
 }
 
 /// Ethernet, IP and UDP header, one after another.
@@ -195,10 +204,14 @@ impl ClientEntry {
         self.headers[..6] != Mac::NONE.0
     }
 
-    /// Writes the headers of this client's copy of a packet; its payload is to follow.
-    #[inline]
-    pub(crate) fn fill(&self, headers: &mut CopyHeaders, packet: &CopyTemplate) {
-        *headers = merged(&self.headers, &packet.headers);
+    /// Writes the headers of this client's copy of a packet; its payload is to follow, over what is in the area behind
+    /// them.
+    #[inline(always)]
+    pub(crate) fn fill(&self, headers: &mut CopyArea, packet: &CopyTemplate) {
+        // With what follows them here: nobody reads it there.
+        if let Some(client) = self.as_bytes().first_chunk() {
+            *headers = merged(client, &packet.headers);
+        }
         let ip = (self.ip_sum + packet.ip_sum).checksum();
         headers[IP_CHECKSUM..][..2].copy_from_slice(&ip.to_be_bytes());
         if let Some(source_sum) = packet.udp_sum {

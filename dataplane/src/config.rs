@@ -86,6 +86,18 @@ pub struct PortConfig {
     pub mtu: u16,
     /// What to do to packets on their way in, for labs.
     pub impairment: Option<Impairment>,
+    /// The kernel interface that gets what is not for the node; `None` for none.
+    pub kernel: Option<KernelConfig>,
+}
+
+/// The kernel exception path of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// Name of the TAP interface, 15 bytes at most.
+    pub interface: String,
+    /// Most frames per second: of those for the port's own Ethernet address, of those for groups and everybody, and of
+    /// those from the kernel, each.
+    pub rate_pps: u32,
 }
 
 impl PortConfig {

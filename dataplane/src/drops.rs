@@ -91,6 +91,31 @@ drop_reasons! {
     NoPacketBuffer "no_packet_buffer" "No packet buffer was free.";
     RetentionFull "retention_full" "The window of a session had no room for the packet.";
     TxFull "tx_full" "The port did not take the packet: it is sent more than the link carries.";
+    // The kernel exception path.
+    KernelRate "kernel_rate" "The frame is for the kernel, beyond the port's kernel_rate.";
+    KernelFull "kernel_full" "The frame is for the kernel, which did not take it: its interface is down or gone, or it is slower than frames come.";
+}
+
+impl DropReason {
+    /// Whether a frame that is not ours for this reason may be the kernel's, where the port has a kernel interface. What
+    /// is damaged is nobody's, and what is treecast's is judged here.
+    #[must_use]
+    pub const fn is_for_kernel(self) -> bool {
+        matches!(
+            self,
+            DropReason::NotForUs
+                | DropReason::EthertypeUnknown
+                | DropReason::ArpNotForUs
+                | DropReason::NdNotForUs
+                | DropReason::IcmpUnknown
+                | DropReason::Ipv6OptionsLong
+                | DropReason::IpProtocolUnknown
+                | DropReason::Fragment
+                | DropReason::UdpSurplus
+                | DropReason::MulticastUnknown
+                | DropReason::FlowUnknown
+        )
+    }
 }
 
 /// How many packets were dropped for each reason.

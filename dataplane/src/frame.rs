@@ -13,7 +13,7 @@ use std::ops::Range;
 use overlay::wire::{
     FLAG_HISTORY, HEADER_LEN, Header, Hello, Kind, NakRanges, ParityHeader, WireError,
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub(crate) use addresses::Addresses;
 pub(crate) use headers::{
@@ -32,7 +32,10 @@ use crate::next_hop::{ArpPacket, NdPacket};
 use addresses::is_ipv4_station;
 
 /// The place of a port in its node's list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, Immutable,
+)]
+#[repr(transparent)]
 pub(crate) struct PortIndex(pub(crate) u16);
 
 /// What a port answers to.

@@ -23,6 +23,7 @@ mod frame;
 pub mod fuzzing;
 mod icmp;
 mod impair;
+mod kernel;
 mod mbuf;
 mod next_hop;
 mod node;
@@ -32,6 +33,7 @@ mod port;
 mod rx;
 mod sizing;
 mod snapshot;
+mod tap;
 mod tx;
 mod worker;
 

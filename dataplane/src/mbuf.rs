@@ -8,6 +8,8 @@ use std::slice;
 
 use dpdk_sys::{rte_mbuf, tc_layout};
 
+use crate::pool::HEADROOM;
+
 /// A buffer that has one owner, one segment and may be written to.
 ///
 /// May be sent to another thread: it has no other owner, and pools take buffers back from any thread.
@@ -73,6 +75,25 @@ impl Mbuf {
     #[inline]
     pub fn tailroom(&self) -> usize {
         usize::from(self.raw.buf_len()) - self.headroom() - self.len()
+    }
+
+    /// Makes the buffer, whatever it was used for before, one of `LEN` bytes with [`HEADROOM`] before them, and returns
+    /// them, unset, with what follows them up to `AREA` bytes; `None` where it is too small.
+    #[inline]
+    pub(crate) fn restart<const LEN: usize, const AREA: usize>(
+        &mut self,
+    ) -> Option<&mut [u8; AREA]> {
+        const { assert!(LEN <= AREA) };
+        if usize::from(self.raw.buf_len()) < usize::from(HEADROOM) + AREA {
+            return None;
+        }
+        self.raw.set_rearm([HEADROOM, 1, 1, u16::MAX]);
+        self.raw.set_ol_flags(0);
+        self.raw.set_data_len(LEN as u16);
+        self.raw.set_pkt_len(LEN as u32);
+        let area = self.raw.buf_addr().wrapping_add(HEADROOM.into());
+        // SAFETY: that many bytes of the buffer lie there, and nobody else sees it.
+        Some(unsafe { &mut *area.cast::<[u8; AREA]>() })
     }
 
     /// Grows the packet by `len` bytes at its front and returns them, unset; `None` where there is no room.
@@ -151,15 +172,38 @@ macro_rules! field {
     };
 }
 
+// What is stored as one lies together.
+const _: () = {
+    let first = dpdk_sys::TC_MBUF_DATA_OFF as usize;
+    assert!(dpdk_sys::TC_MBUF_REFCNT as usize == first + 2);
+    assert!(dpdk_sys::TC_MBUF_NB_SEGS as usize == first + 4);
+    assert!(dpdk_sys::TC_MBUF_PORT as usize == first + 6);
+};
+
 impl Raw {
     field!(data_off, set_data_off, u16, TC_MBUF_DATA_OFF);
     field!(data_len, set_data_len, u16, TC_MBUF_DATA_LEN);
     field!(pkt_len, set_pkt_len, u32, TC_MBUF_PKT_LEN);
     field!(nb_segs, set_nb_segs, u16, TC_MBUF_NB_SEGS);
-    field!(next, set_next, *mut rte_mbuf, TC_MBUF_NEXT);
     field!(ol_flags, set_ol_flags, u64, TC_MBUF_OL_FLAGS);
     field!(buf_len, u16, TC_MBUF_BUF_LEN);
     field!(buf_addr, *mut u8, TC_MBUF_BUF_ADDR);
+
+    /// Sets data offset, references, segments and port in one store.
+    #[inline]
+    fn set_rearm(self, fields: [u16; 4]) {
+        // SAFETY: the mbuf lives, they lie there one after another, and only a unique owner calls this.
+        unsafe {
+            self.at::<[u16; 4]>(dpdk_sys::TC_MBUF_DATA_OFF)
+                .write(fields)
+        }
+    }
+
+    #[inline]
+    fn set_next(self, next: *mut rte_mbuf) {
+        // SAFETY: the mbuf lives, and only a unique owner calls this.
+        unsafe { self.at::<*mut rte_mbuf>(dpdk_sys::TC_MBUF_NEXT).write(next) }
+    }
 
     pub(crate) fn from_ptr(raw: *mut rte_mbuf) -> Option<Raw> {
         NonNull::new(raw).map(Raw)
@@ -195,18 +239,19 @@ impl Raw {
         unsafe { dpdk_sys::tc_mbuf_free(self.as_ptr()) }
     }
 
-    /// Makes this the first of two segments.
+    /// Makes this the first of two segments, `len` bytes together.
     #[inline]
-    pub(crate) fn link(self, next: Raw) {
+    pub(crate) fn link(self, next: Raw, len: usize) {
         self.set_next(next.as_ptr());
         self.set_nb_segs(2);
-        self.set_pkt_len(u32::from(self.data_len()) + u32::from(next.data_len()));
+        self.set_pkt_len(len as u32);
     }
 
     /// Whether one owner may write to it: one segment, one reference, its own data.
+    #[inline]
     pub(crate) fn is_unique_linear(self) -> bool {
+        // The pointer to the next segment is null where there is one (`rte_mbuf.next`): no look at its cache line.
         self.nb_segs() == 1
-            && self.next().is_null()
             && self.refcnt().load(std::sync::atomic::Ordering::Acquire) == 1
             && self.ol_flags() & dpdk_sys::TC_MBUF_ELSEWHERE == 0
     }

@@ -325,6 +325,14 @@ impl Resolution {
         }
     }
 
+    /// Whether it answers a question, or tells something unasked.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Resolution::Arp(packet) => packet.operation == ArpOperation::Reply,
+            Resolution::Nd(packet) => packet.operation != NdOperation::Solicit,
+        }
+    }
+
     /// The frame that says that what it looks for, an address of the node's own or not, is at `mac`.
     fn answer(&self, mac: Mac, is_own: bool) -> ShortFrame {
         match self {

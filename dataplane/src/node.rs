@@ -4,7 +4,7 @@ mod model;
 mod report;
 mod start;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use thiserror::Error;
 use crate::config::{ClientConfig, Impairment, NeighborConfig, NodeConfig, SessionConfig};
 use crate::event::Event;
 use crate::frame::PortIndex;
+use crate::kernel::KernelThread;
 use crate::port::Port;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, StageSnapshot};
 use crate::worker::{Command, EventQueue, Leftover, Reply};
 use model::Model;
 
@@ -79,6 +80,10 @@ pub struct Dataplane {
     commands: Sender<Command>,
     events: EventQueue,
     worker: Option<JoinHandle<()>>,
+    /// Goes after the worker, and the kernel interfaces with it.
+    _kernel: Option<KernelThread>,
+    /// Held by whoever looks at the stages: a worker counts for one at a time.
+    looking: Mutex<()>,
 }
 
 impl Dataplane {
@@ -103,6 +108,20 @@ impl Dataplane {
             Ok(report) if sent => model.finish(report),
             _ => Snapshot::default(),
         }
+    }
+
+    /// Has the worker count the cycles of each stage of its loop for this long, and waits for it.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`].
+    pub fn stages(&self, time: Duration) -> Result<Vec<StageSnapshot>, CommandError> {
+        let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = self.send(|to| Command::Look(time, to))?;
+        let counts = answer.recv_timeout(time + ANSWER_WITHIN);
+        Ok(report::stages(
+            0,
+            &counts.map_err(|_| CommandError::Stopped)?,
+        ))
     }
 
     /// The next event, oldest first.
@@ -276,10 +295,8 @@ impl Dataplane {
         self.snapshot()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Model> {
-        self.model
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the worker do something to what the model says is there, and frees what that leaves over.
@@ -300,10 +317,10 @@ impl Dataplane {
     }
 
     /// Has the worker do something, and returns where its answer will come.
-    fn send(
+    fn send<T>(
         &self,
-        command: impl FnOnce(Sender<Reply>) -> Command,
-    ) -> Result<Receiver<Reply>, CommandError> {
+        command: impl FnOnce(Sender<T>) -> Command,
+    ) -> Result<Receiver<T>, CommandError> {
         let (to, answer) = bounded(1);
         let sent = self.commands.send_timeout(command(to), ANSWER_WITHIN);
         sent.map_err(|_| CommandError::Stopped)?;

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::eal::{Eal, error_text};
 use crate::mbuf::Mbuf;
-use crate::payload::PayloadMeta;
+use crate::rx::Burst;
 
 /// Bytes before the data of a fresh buffer, for headers to come.
 pub const HEADROOM: u16 = dpdk_sys::TC_HEADROOM as u16;
@@ -18,11 +18,9 @@ pub const HEADROOM: u16 = dpdk_sys::TC_HEADROOM as u16;
 /// Buffers fetched at once: one call for a burst's worth.
 const STASH: usize = 32;
 
-/// Every buffer carries its payload's description in front of its data.
-pub(crate) const PRIVATE_SIZE: u16 = size_of::<PayloadMeta>() as u16;
-
-// DPDK wants it aligned to this (RTE_MBUF_PRIV_ALIGN).
-const _: () = assert!(PRIVATE_SIZE.is_multiple_of(8));
+/// Nothing lies between an mbuf and its data: a short frame takes one cache line of its buffer, and with the tree's
+/// headers before it two.
+const PRIVATE_SIZE: u16 = 0;
 
 /// A pool could not be made.
 #[derive(Debug, Error)]
@@ -120,6 +118,24 @@ impl Pool {
     pub(crate) fn write_all(&self, mut write: impl FnMut(&mut Mbuf)) {
         let mut all: Vec<Mbuf> = std::iter::from_fn(|| self.alloc()).collect();
         all.iter_mut().for_each(&mut write);
+    }
+
+    /// Takes `count` buffers, at most `N`, that hold whatever their last use left in them: to be
+    /// [restarted](Mbuf::restart). `None` if the pool has fewer.
+    #[inline]
+    pub(crate) fn take<const N: usize>(&self, count: usize) -> Option<Burst<N>> {
+        let mut burst = Burst::new();
+        let room = burst.room_for(count)?;
+        let count = room.len() as u32;
+        // SAFETY: the pool lives, and there is room for `count` pointers.
+        let code =
+            unsafe { dpdk_sys::tc_mbuf_take_bulk(self.raw.as_ptr(), room.as_mut_ptr(), count) };
+        if code != 0 {
+            return None;
+        }
+        // SAFETY: that many were written: from the pool, with one reference and one segment each, and of nobody else.
+        unsafe { burst.filled(count as usize) };
+        Some(burst)
     }
 
     /// Appends `count` empty buffers to `into`: all of them, or none and `false`.

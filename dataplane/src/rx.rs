@@ -30,6 +30,20 @@ impl<const N: usize> Burst<N> {
         }
     }
 
+    /// Room for `count` more buffers, if there is.
+    pub(crate) fn room_for(&mut self, count: usize) -> Option<&mut [*mut rte_mbuf]> {
+        self.mbufs.get_mut(self.end..self.end + count)
+    }
+
+    /// Takes over the first `count` of those for which there was room.
+    ///
+    /// # Safety
+    ///
+    /// They are there, unique and linear, and the caller's alone.
+    pub(crate) unsafe fn filled(&mut self, count: usize) {
+        self.end += count;
+    }
+
     /// Buffers in it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -52,6 +66,7 @@ impl<const N: usize> Default for Burst<N> {
 impl<const N: usize> Iterator for Burst<N> {
     type Item = Mbuf;
 
+    #[inline]
     fn next(&mut self) -> Option<Mbuf> {
         if self.next == self.end {
             return None;

@@ -61,6 +61,19 @@ pub struct PortSnapshot {
     pub tree_dropped: u64,
     /// What the impairment did to all frames; absent where none was ever set.
     pub impairment: Option<ImpairmentSnapshot>,
+    /// The kernel exception path; absent where the port has none.
+    pub kernel: Option<KernelSnapshot>,
+}
+
+/// The kernel exception path of a port.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KernelSnapshot {
+    /// Name of the TAP interface.
+    pub interface: String,
+    /// Frames that the kernel took.
+    pub to_kernel: u64,
+    /// Frames that the kernel sent out of the port.
+    pub from_kernel: u64,
 }
 
 /// What an impairment did.
@@ -97,6 +110,27 @@ pub struct WorkerSnapshot {
     pub rx_packets: u64,
     /// Frames sent.
     pub tx_packets: u64,
+}
+
+/// One stage of a worker's loop, over the time that it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StageSnapshot {
+    /// The worker's number.
+    pub worker: usize,
+    /// `receive`, `timers`, `transmit` …
+    pub stage: &'static str,
+    /// Times that it ran.
+    pub calls: u64,
+    /// Those of them that found packets.
+    pub busy_calls: u64,
+    /// These packets.
+    pub packets: u64,
+    /// Cycles of the time stamp counter, of all calls.
+    pub cycles: u64,
+    /// Those of them that the calls with packets took.
+    pub busy_cycles: u64,
+    /// Its share of all cycles of the worker, 0 to 1.
+    pub share: f64,
 }
 
 /// One overlay neighbor.

@@ -8,6 +8,8 @@ use dpdk_sys::rte_mbuf;
 
 use crate::chain::Frame;
 use crate::eal::Eal;
+use crate::payload::SharedPayload;
+use crate::rx::Burst;
 
 /// Most frames given to a device at once: what one reads ahead without stalling the rest of the loop.
 pub(crate) const BURST: usize = 64;
@@ -36,6 +38,8 @@ pub struct TxBuffer {
     max_frame_len: usize,
     frames: Vec<Frame>,
     capacity: usize,
+    /// Bytes of the frames.
+    bytes: usize,
     fruitless: u32,
     counters: TxCounters,
     _eal: Eal,
@@ -50,6 +54,7 @@ impl TxBuffer {
             max_frame_len,
             frames: Vec::with_capacity(capacity),
             capacity,
+            bytes: 0,
             fruitless: 0,
             counters: TxCounters::default(),
             _eal: eal,
@@ -60,15 +65,46 @@ impl TxBuffer {
     /// counted: some drivers would write past their buffers.
     #[inline]
     pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
-        if frame.len() > self.max_frame_len {
+        let len = frame.len();
+        if len > self.max_frame_len {
             self.counters.oversize += 1;
             return Ok(());
         }
         if self.frames.len() == self.capacity {
             return Err(frame);
         }
+        self.bytes += len;
         self.frames.push(frame);
         Ok(())
+    }
+
+    /// Puts copies of a payload at the end, each with one of `headers` before it, in one of `buffers`, whatever those were
+    /// used for before. The caller has checked that there is room, for the frames and in the buffers.
+    #[inline]
+    pub(crate) fn push_chains<const LEN: usize, const AREA: usize, const N: usize>(
+        &mut self,
+        buffers: Burst<N>,
+        payload: &SharedPayload,
+        headers: impl Iterator<Item = impl FnOnce(&mut [u8; AREA])>,
+    ) {
+        let len = LEN + payload.len();
+        if len > self.max_frame_len {
+            self.counters.oversize += buffers.len() as u64;
+            return;
+        }
+        let before = self.frames.len();
+        let mut lent = payload.lend(buffers.len() as u16);
+        let frames = buffers
+            .zip(headers)
+            .filter_map(|(buffer, write)| Frame::chain_lent::<LEN, AREA>(buffer, &mut lent, write));
+        let places = self.frames.spare_capacity_mut().iter_mut();
+        let put = places
+            .zip(frames)
+            .map(|(place, frame)| place.write(frame))
+            .count();
+        // SAFETY: that many were written.
+        unsafe { self.frames.set_len(before + put) };
+        self.bytes += put * len;
     }
 
     /// Hands frames to the device until it takes no more; returns how many it took.
@@ -83,8 +119,7 @@ impl TxBuffer {
                 break;
             }
         }
-        // The device owns what it took.
-        self.frames.drain(..sent).for_each(mem::forget);
+        self.forget(sent);
         self.fruitless = if sent > 0 || self.frames.is_empty() {
             0
         } else {
@@ -97,6 +132,7 @@ impl TxBuffer {
     pub fn drop_all(&mut self) -> usize {
         let dropped = self.frames.len();
         self.frames.clear();
+        self.bytes = 0;
         self.fruitless = 0;
         self.counters.dropped += dropped as u64;
         dropped
@@ -142,16 +178,25 @@ impl TxBuffer {
     /// Offers `frames[start..end]` to the device; those it took must not be touched again.
     fn send(&mut self, start: usize, end: usize) -> usize {
         let frames = &mut self.frames[start..end];
-        let bytes: usize = frames.iter().map(Frame::len).sum();
         let count = frames.len() as u16;
         // A `Frame` is a pointer to an mbuf and nothing else.
         let mbufs = frames.as_mut_ptr().cast::<*mut rte_mbuf>();
         // SAFETY: the port runs as long as the EAL; `mbufs` are `count` frames that we own.
         let taken = unsafe { dpdk_sys::tc_tx_burst(self.port, self.queue, mbufs, count) };
-        let taken = usize::from(taken);
-        let left: usize = self.frames[start + taken..end].iter().map(Frame::len).sum();
-        self.counters.packets += taken as u64;
-        self.counters.bytes += (bytes - left) as u64;
-        taken
+        usize::from(taken)
+    }
+
+    /// Leaves the first `sent` frames to the device, which has taken them, and counts them.
+    fn forget(&mut self, sent: usize) {
+        let left = self.frames[sent..].iter().map(Frame::len).sum();
+        self.counters.packets += sent as u64;
+        self.counters.bytes += (self.bytes - left) as u64;
+        self.bytes = left;
+        if sent == self.frames.len() {
+            // SAFETY: no frame is left that is ours.
+            unsafe { self.frames.set_len(0) };
+        } else {
+            self.frames.drain(..sent).for_each(mem::forget);
+        }
     }
 }

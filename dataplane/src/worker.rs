@@ -5,18 +5,21 @@
 
 mod bench;
 mod catch_up;
+mod clients;
 mod clock;
 mod command;
 mod deliver;
 mod ending;
 mod flows;
 mod idle;
+mod kernel;
 mod parity;
 mod port;
 mod receive;
 mod report;
 mod route;
 mod send;
+mod stages;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,17 +36,22 @@ use crate::icmp::icmp_limiter;
 use crate::next_hop::{NextHops, Output};
 use crate::payload::SharedPayload;
 use crate::pool::Pool;
+use deliver::Unfinished;
 use ending::Endings;
 use flows::Flows;
 use overlay::TokenBucket;
+use stages::Look;
 
+pub(crate) use clients::{Client, ClientKey, Clients};
 pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
+pub(crate) use kernel::KernelPort;
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
-pub(crate) use route::{Client, ClientKey, NewSession, Route, RoutePort, upstream_of};
+pub(crate) use route::{NewSession, Route, RoutePort, upstream_of};
+pub(crate) use stages::{Stage, StageCounts};
 
 /// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
 const RX_BURST: usize = 32;
@@ -139,12 +147,16 @@ pub(crate) struct Worker {
     events: EventQueue,
     /// A report under way.
     report: Option<Box<Report>>,
+    /// A look at the stages under way.
+    look: Option<Box<Look>>,
     /// The body of the packet that is being sent.
     body: Vec<u8>,
     /// What was rebuilt of a block, on its way to the protocol.
     rebuilt: Vec<(Seq, SharedPayload)>,
     /// Sessions whose stream has ended, and the node itself.
     endings: Endings,
+    /// A packet that has not gone to all clients yet.
+    unfinished: Option<Unfinished>,
 }
 
 impl Worker {
@@ -167,29 +179,36 @@ impl Worker {
             commands: parts.commands,
             events: parts.events,
             report: None,
+            look: None,
             body: Vec::with_capacity(send::BODY_MAX),
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
+            unfinished: None,
         }
     }
 
     /// Runs until it is told to stop.
     pub(crate) fn run(mut self) {
-        while self.turn() {}
+        while self.turn::<true>() {}
     }
 
-    /// One turn of the loop; returns whether another one is to follow.
-    pub(crate) fn turn(&mut self) -> bool {
+    /// One turn of the loop; returns whether another one is to follow. Without `SWITCHES` it is the same without what can be
+    /// switched on (impairments, looks at stages): what these cost while they are off is the difference.
+    pub(crate) fn turn<const SWITCHES: bool>(&mut self) -> bool {
         let now = self.clock.now();
-        let mut work = self.receive_all(now);
+        let mut work =
+            self.stage::<SWITCHES>(Stage::Receive, |worker| worker.receive_all::<SWITCHES>(now));
+        work += self.stage::<SWITCHES>(Stage::Kernel, |worker| worker.exchange_with_kernel(now));
         self.node.handle_timeout(now);
-        work += self.rebuild(now);
-        work += self.transmit(now);
-        work += self.deliver(now);
-        work += self.catch_up(now);
-        work += self.flush();
+        self.lap::<SWITCHES>(Stage::Timers, 0);
+        work += self.stage::<SWITCHES>(Stage::Rebuild, |worker| worker.rebuild(now));
+        work += self.stage::<SWITCHES>(Stage::Transmit, |worker| worker.transmit(now));
+        work += self.stage::<SWITCHES>(Stage::Deliver, |worker| worker.deliver(now));
+        work += self.stage::<SWITCHES>(Stage::CatchUp, |worker| worker.catch_up(now));
+        work += self.stage::<SWITCHES>(Stage::Flush, Worker::flush);
         if self.counters.turns.is_multiple_of(HOUSEKEEPING_TURNS) || work == 0 {
             self.housekeeping(now);
+            self.lap::<SWITCHES>(Stage::Housekeeping, 0);
         }
         if !self.commands.is_empty() {
             self.obey(now);
@@ -198,7 +217,12 @@ impl Worker {
             return false;
         }
         self.fill_report(now);
+        self.lap::<SWITCHES>(Stage::Control, 0);
         self.rest(now, work);
+        self.lap::<SWITCHES>(Stage::Rest, 0);
+        if SWITCHES {
+            self.end_look(now);
+        }
         true
     }
 
@@ -246,6 +270,10 @@ impl Worker {
         for port in &mut self.ports {
             let dropped = port.give_up_stuck(now);
             self.drops.add(DropReason::TxFull, dropped);
+            if let Some(kernel) = &mut port.kernel {
+                self.drops
+                    .add(DropReason::KernelFull, kernel.newly_refused());
+            }
         }
     }
 
@@ -263,7 +291,7 @@ impl Worker {
             }
         }
         for route in self.routes.iter_mut().flatten() {
-            route.set_next_hop(port, address, mac);
+            route.clients.set_next_hop(port, address, mac);
         }
     }
 

@@ -9,6 +9,10 @@
 
 #[path = "worker/cases.rs"]
 mod cases;
+#[path = "worker/families.rs"]
+mod families;
+#[path = "worker/kernel.rs"]
+mod kernel;
 #[path = "worker/namespace.rs"]
 mod namespace;
 #[path = "worker/station.rs"]
@@ -20,8 +24,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::{
-    ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, NeighborConfig, NodeConfig,
-    PortAddress, PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
+    ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, KernelConfig, NeighborConfig,
+    NodeConfig, PortAddress, PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
 };
 use overlay::{Mode, SessionId};
 
@@ -38,6 +42,9 @@ const LINKS: [(&str, &str, [u8; 3]); 4] = [
     ("downlink", "child", [10, 0, 3]),
     ("edge", "host", [10, 0, 4]),
 ];
+
+/// What the kernel has of the port at the edge.
+const KERNEL_INTERFACE: &str = "kernel";
 
 /// The node, and the stations at the other ends of its links.
 struct Bench {
@@ -64,6 +71,9 @@ fn main() {
         }
     }
     let mut bench = bench();
+    for setting in ["addrgenmode none", "up"] {
+        namespace::run("ip", &format!("link set {KERNEL_INTERFACE} {setting}"));
+    }
     for (name, case) in cases::CASES {
         let session = bench.settled();
         case(&mut bench);
@@ -83,23 +93,36 @@ fn bench() -> Bench {
     let ports = ports.map(|(index, (name, _, [a, b, c]))| PortConfig {
         name: (*name).into(),
         device: Device::Vdev(vdev_for("af_packet", name, index, MTU).unwrap()),
-        addresses: vec![PortAddress {
-            address: Ipv4Addr::new(*a, *b, *c, 1).into(),
-            prefix_len: 24,
-        }],
+        addresses: vec![
+            PortAddress {
+                address: Ipv4Addr::new(*a, *b, *c, 1).into(),
+                prefix_len: 24,
+            },
+            PortAddress {
+                address: station::ipv6(*c, 1).into(),
+                prefix_len: 64,
+            },
+        ],
         gateways: Vec::new(),
         mtu: MTU,
         impairment: None,
+        // Where the host is.
+        kernel: (*name == "edge").then(|| KernelConfig {
+            interface: KERNEL_INTERFACE.into(),
+            rate_pps: 500,
+        }),
     });
     let neighbors = [
-        ("parent", "uplink", [10, 0, 1, 2]),
-        ("other", "detour", [10, 0, 2, 2]),
-        ("first", "downlink", [10, 0, 3, 2]),
-        ("second", "downlink", [10, 0, 3, 3]),
+        ("parent", "uplink", IpAddr::from([10, 0, 1, 2])),
+        ("other", "detour", IpAddr::from([10, 0, 2, 2])),
+        ("first", "downlink", IpAddr::from([10, 0, 3, 2])),
+        ("second", "downlink", IpAddr::from([10, 0, 3, 3])),
+        ("parent6", "uplink", station::ipv6(1, 2).into()),
+        ("first6", "downlink", station::LINK_LOCAL.into()),
     ];
     let neighbors = neighbors.map(|(name, port, address)| NeighborConfig {
         name: name.into(),
-        address: IpAddr::from(address),
+        address,
         port: port.into(),
         repair_rate_pps: 50_000,
     });
@@ -153,10 +176,12 @@ impl Bench {
             station.learn(port);
         }
         for host in [2, 3] {
-            self.child.greet(host);
+            self.child.greet(self.child.address(host));
         }
-        self.parent.greet(2);
-        self.other.greet(2);
+        self.child.greet(station::LINK_LOCAL.into());
+        self.parent.greet(self.parent.address(2));
+        self.parent.greet(station::ipv6(1, 2).into());
+        self.other.greet(self.other.address(2));
         self.until("all neighbors are up", |snapshot| {
             snapshot
                 .neighbors

@@ -29,7 +29,9 @@ pub mod wire;
 pub use bucket::TokenBucket;
 pub use latency::LatencyHistogram;
 pub use neighbor::{Neighbor, NeighborConfig, NeighborStats, StateReason};
-pub use node::{Body, Destination, Event, Node, NodeConfig, Rebuild, SessionIndex, Transmit};
+pub use node::{
+    Body, Destination, Event, Node, NodeConfig, Rebuild, SessionIndex, SourceRun, Transmit, TreeRun,
+};
 pub use seq::{Epoch, NeighborId, Seq, SeqRange, SessionId};
 pub use session::{
     CHILDREN_MAX, CatchUp, Fec, Mode, NAK_RANGES_MAX, Order, PARITY_KEPT_MAX, Reject, Session,

@@ -2,10 +2,11 @@
 
 mod input;
 mod neighbors;
+mod run;
 mod transmit;
+mod turns;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -13,14 +14,12 @@ use hashbrown::HashMap;
 
 use crate::neighbor::{Neighbor, StateReason};
 use crate::session::{CatchUp, Reject, Session};
-use crate::timers::Timers;
 use crate::wire::{Header, HelloState, ParityHeader};
 use crate::{Epoch, Instant, NeighborId, Seq, SessionId};
 
+pub use run::{SourceRun, TreeRun};
 pub use transmit::{Body, Destination, Transmit};
-
-/// Events kept for an owner that does not fetch them; the oldest go.
-const EVENTS_MAX: usize = 256;
+use turns::Turns;
 
 /// How a node is run.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +80,12 @@ pub struct Rebuild {
 #[derive(Debug)]
 struct Entry<P> {
     session: Box<Session<P>>,
-    /// In `Node::sending`.
+    /// In `Turns::sending`.
     sending: bool,
-    /// In `Node::delivering`.
+    /// In `Turns::delivering`.
     delivering: bool,
+    /// In `Turns::rebuilding`.
+    rebuilding: bool,
 }
 
 /// The protocol of a whole node.
@@ -96,17 +97,9 @@ pub struct Node<P> {
     hellos_due: bool,
     entries: Vec<Option<Entry<P>>>,
     by_id: HashMap<SessionId, SessionIndex>,
-    sending: VecDeque<SessionIndex>,
-    delivering: VecDeque<SessionIndex>,
-    /// Sessions with clients that catch up.
-    catching_up: VecDeque<SessionIndex>,
-    /// Sessions with blocks that may be rebuilt.
-    rebuilding: VecDeque<SessionIndex>,
+    turns: Turns,
     /// What is still to be sent down the second tree as it went down the first.
     again: Option<(SessionIndex, Header, Option<ParityHeader>)>,
-    /// By place of the session.
-    timers: Timers,
-    events: VecDeque<Event>,
 }
 
 impl<P> Node<P> {
@@ -120,13 +113,8 @@ impl<P> Node<P> {
             hellos_due: false,
             entries: Vec::with_capacity(config.max_sessions),
             by_id: HashMap::with_capacity(config.max_sessions),
-            sending: VecDeque::with_capacity(config.max_sessions),
-            delivering: VecDeque::with_capacity(config.max_sessions),
-            catching_up: VecDeque::with_capacity(config.max_sessions),
-            rebuilding: VecDeque::with_capacity(config.max_sessions),
+            turns: Turns::new(config.max_sessions),
             again: None,
-            timers: Timers::new(config.max_sessions),
-            events: VecDeque::with_capacity(EVENTS_MAX),
         }
     }
 
@@ -152,6 +140,7 @@ impl<P> Node<P> {
             session,
             sending: false,
             delivering: false,
+            rebuilding: false,
         };
         self.entries[index.0] = Some(entry);
         self.by_id.insert(id, index);
@@ -164,11 +153,7 @@ impl<P> Node<P> {
     pub fn remove_session(&mut self, index: SessionIndex) -> Option<Box<Session<P>>> {
         let entry = self.entries.get_mut(index.0)?.take()?;
         self.by_id.remove(&entry.session.config().id);
-        self.timers.clear(index.0);
-        self.sending.retain(|&queued| queued != index);
-        self.delivering.retain(|&queued| queued != index);
-        self.catching_up.retain(|&queued| queued != index);
-        self.rebuilding.retain(|&queued| queued != index);
+        self.turns.forget(index);
         self.again = self.again.filter(|again| again.0 != index);
         Some(entry.session)
     }
@@ -208,7 +193,7 @@ impl<P> Node<P> {
             self.hellos_due = true;
             self.neighbor_timeouts(now);
         }
-        while let Some(place) = self.timers.pop(now) {
+        while let Some(place) = self.turns.timers.pop(now) {
             if let Some(entry) = self.entry(SessionIndex(place)) {
                 entry.session.handle_timeout(now);
                 self.follow_rtt(SessionIndex(place));
@@ -220,7 +205,7 @@ impl<P> Node<P> {
     /// When [`Node::handle_timeout`] is next needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        self.timers.next_due().min(self.neighbors_due)
+        self.turns.timers.next_due().min(self.neighbors_due)
     }
 
     /// Sends a client of a session what is here of the last `span`, before it is served with the others: see
@@ -228,8 +213,8 @@ impl<P> Node<P> {
     pub fn catch_up(&mut self, now: Instant, index: SessionIndex, client: u64, span: Duration) {
         if let Some(entry) = self.entry(index) {
             entry.session.catch_up(now, client, span);
-            if !self.catching_up.contains(&index) {
-                self.catching_up.push_back(index);
+            if !self.turns.catching_up.contains(&index) {
+                self.turns.catching_up.push_back(index);
             }
         }
     }
@@ -243,14 +228,14 @@ impl<P> Node<P> {
 
     /// The next step of a client that catches up, sessions in turn.
     pub fn poll_catch_up(&mut self, now: Instant) -> Option<(SessionIndex, u64, CatchUp)> {
-        for _ in 0..self.catching_up.len() {
-            let index = self.catching_up.pop_front()?;
+        for _ in 0..self.turns.catching_up.len() {
+            let index = self.turns.catching_up.pop_front()?;
             let Some(entry) = self.entry(index) else {
                 continue;
             };
             let step = entry.session.poll_catch_up(now);
             if entry.session.has_catch_ups() {
-                self.catching_up.push_back(index);
+                self.turns.catching_up.push_back(index);
             }
             if let Some((client, step)) = step {
                 return Some((index, client, step));
@@ -263,11 +248,9 @@ impl<P> Node<P> {
     /// The next block that can be rebuilt. The caller makes its missing packets and hands each to
     /// [`Node::handle_rebuilt`]; where it can't, the block is asked for as any other gap.
     pub fn poll_rebuild(&mut self) -> Option<Rebuild> {
-        while let Some(&index) = self.rebuilding.front() {
-            let polled = self
-                .entry(index)
-                .and_then(|entry| entry.session.poll_rebuild());
-            if let Some((first, header)) = polled {
+        while let Some(&index) = self.turns.rebuilding.front() {
+            let entry = self.entry(index)?;
+            if let Some((first, header)) = entry.session.poll_rebuild() {
                 return Some(Rebuild {
                     index,
                     first,
@@ -275,19 +258,20 @@ impl<P> Node<P> {
                     parity: header.parity,
                 });
             }
-            self.rebuilding.pop_front();
+            entry.rebuilding = false;
+            self.turns.rebuilding.pop_front();
         }
         None
     }
 
     /// The next packet to deliver to the session's clients, sessions in turn.
     pub fn poll_deliver(&mut self, now: Instant) -> Option<(SessionIndex, Seq, &P)> {
-        while let Some(index) = self.delivering.pop_front() {
+        while let Some(index) = self.turns.delivering.pop_front() {
             let Some(entry) = self.entries[index.0].as_mut() else {
                 continue;
             };
             if let Some(seq) = entry.session.poll_deliver(now) {
-                self.delivering.push_back(index);
+                self.turns.delivering.push_back(index);
                 return Some((index, seq, self.session(index)?.packet(seq)?));
             }
             entry.delivering = false;
@@ -298,7 +282,7 @@ impl<P> Node<P> {
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.turns.poll_event()
     }
 
     /// Whether a session's downstream neighbors changed since this was last asked.
@@ -327,51 +311,14 @@ impl<P> Node<P> {
 
     /// Has a session looked at: something happened to it.
     fn touch(&mut self, index: SessionIndex) {
-        let Some(entry) = self.entries[index.0].as_mut() else {
-            return;
-        };
-        if !core::mem::replace(&mut entry.sending, true) {
-            self.sending.push_back(index);
-        }
-        if !core::mem::replace(&mut entry.delivering, true) {
-            self.delivering.push_back(index);
-        }
-        let session = &mut entry.session;
-        if session.may_rebuild() && !self.rebuilding.contains(&index) {
-            self.rebuilding.push_back(index);
-        }
-        let id = session.config().id;
-        let copying = session.is_copying();
-        let Some((changes, epoch, parent)) = session.take_changes() else {
-            return;
-        };
-        if changes.epoch {
-            self.push_event(Event::Epoch(id, epoch));
-        }
-        if let Some(parent) = parent.filter(|_| changes.parent) {
-            self.push_event(Event::Parent(id, parent));
-        }
-        if changes.skipped > 0 {
-            self.push_event(Event::Skipped(id, changes.skipped));
-        }
-        if changes.copying {
-            self.push_event(Event::Copying(id, copying));
-        }
-        if changes.ended {
-            self.push_event(Event::Ended(id));
-        }
-        if changes.idle {
-            self.push_event(Event::Idle(id));
+        if let Some(entry) = self.entries.get_mut(index.0).and_then(Option::as_mut) {
+            self.turns.touch(index, entry);
         }
     }
 
-    /// Sees to it that the session's timer goes off in time. Later ones are left to go off early and be set anew.
     fn arm(&mut self, now: Instant, index: SessionIndex) {
-        let Some(entry) = self.entries[index.0].as_mut() else {
-            return;
-        };
-        if !entry.session.is_armed_well(now, self.timers.due(index.0)) {
-            self.timers.set(index.0, entry.session.poll_timeout());
+        if let Some(entry) = self.entries.get(index.0).and_then(Option::as_ref) {
+            self.turns.arm(now, index, &entry.session);
         }
     }
 
@@ -382,10 +329,7 @@ impl<P> Node<P> {
     }
 
     fn push_event(&mut self, event: Event) {
-        if self.events.len() == EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
+        self.turns.push_event(event);
     }
 }
 

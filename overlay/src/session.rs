@@ -338,15 +338,24 @@ impl<P> Session<P> {
     /// What happened, if anything did, with the present epoch and parent. `downstream` is left to
     /// [`Session::take_downstream_changed`].
     pub(crate) fn take_changes(&mut self) -> Option<(Changes, Epoch, Option<NeighborId>)> {
+        if !self.has_changed() {
+            return None;
+        }
         let nothing = Changes {
             downstream: self.changes.downstream,
             ..Changes::default()
         };
-        if self.changes == nothing {
-            return None;
-        }
         let taken = core::mem::replace(&mut self.changes, nothing);
         Some((taken, self.epoch.unwrap_or_default(), self.parent()))
+    }
+
+    /// Whether [`Session::take_changes`] has something to say.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changes
+            != Changes {
+                downstream: self.changes.downstream,
+                ..Changes::default()
+            }
     }
 
     pub(crate) fn take_downstream_changed(&mut self) -> bool {
@@ -455,38 +464,44 @@ impl<P> Session<P> {
 
     /// Removes the trail if nobody needs it any more. `false`: it is needed, or there is none.
     fn evict_outlived(&mut self, now: Instant) -> bool {
+        self.is_outlived(now) && self.window.pop().is_some()
+    }
+
+    /// Whether nobody needs the trail any more.
+    fn is_outlived(&self, now: Instant) -> bool {
         let trail = self.window.trail();
         let expected = self
             .deliveries
             .as_ref()
             .map(|deliveries| deliveries.expected(&self.window));
         let delivered = expected.is_none_or(|expected| trail < expected);
-        let outlived = match self.window.slot(trail) {
+        match self.window.slot(trail) {
             Slot::Held(_, at) => delivered && *at + self.config.retention <= now,
             Slot::Absent | Slot::Lost => delivered,
             Slot::Missing => false,
-        };
-        outlived && self.window.pop().is_some()
+        }
     }
 
-    /// Removes the trail, needed or not. The caller knows that there is one.
-    fn evict_trail(&mut self, now: Instant) {
-        if self.evict_outlived(now) {
-            return;
-        }
+    /// Removes the trail, needed or not, and returns the packet that was there. The caller knows that there is one.
+    fn evict_trail(&mut self, now: Instant) -> Option<P> {
+        let outlived = self.is_outlived(now);
         let trail = self.window.trail();
-        match self.window.pop() {
-            Some(Slot::Missing) => {
+        match self.window.pop()? {
+            Slot::Missing => {
                 self.asks.close(trail);
                 self.count_lost(trail);
+                None
             }
-            Some(Slot::Held(..)) => {
-                self.stats.evicted_early += 1;
-                let deliveries = self.deliveries.as_mut();
-                let skipped = deliveries.is_some_and(|deliveries| deliveries.skip(trail));
-                self.stats.undelivered += u64::from(skipped);
+            Slot::Held(packet, _) => {
+                if !outlived {
+                    self.stats.evicted_early += 1;
+                    let deliveries = self.deliveries.as_mut();
+                    let skipped = deliveries.is_some_and(|deliveries| deliveries.skip(trail));
+                    self.stats.undelivered += u64::from(skipped);
+                }
+                Some(packet)
             }
-            Some(Slot::Absent | Slot::Lost) | None => {}
+            Slot::Absent | Slot::Lost => None,
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/neighbors", get(neighbors))
         .route("/v1/ports", get(ports))
         .route("/v1/workers", get(workers))
+        .route("/v1/workers/stages", get(stages))
         .route("/v1/drops", get(drops))
         .route("/v1/pools", get(pools))
         .route("/v1/events", get(events))
@@ -71,6 +72,11 @@ async fn ports(State(node): Shared) -> impl IntoResponse {
 
 async fn workers(State(node): Shared) -> impl IntoResponse {
     Json(node.snapshot().workers)
+}
+
+async fn stages(State(node): Shared) -> Result<Response, ApiError> {
+    let stages = Node::change(&node, Node::stages).await?;
+    Ok(Json(stages).into_response())
 }
 
 async fn drops(State(node): Shared) -> impl IntoResponse {

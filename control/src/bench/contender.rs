@@ -124,14 +124,17 @@ impl Process {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = match subject {
             // A network of its own, in which an ordinary user may make interfaces too.
-            Subject::Kernel { .. } => {
+            Subject::Kernel { .. } | Subject::KernelRoute { .. } => {
                 let mut command = Command::new("unshare");
                 let is_root = nix::unistd::geteuid().is_root();
                 command.arg(if is_root { "-n" } else { "-Urn" });
                 command.arg(program);
                 command
             }
-            Subject::Worker(_) | Subject::Protocol => Command::new(program),
+            Subject::Worker(_)
+            | Subject::Latency { .. }
+            | Subject::Protocol { .. }
+            | Subject::Multicast { .. } => Command::new(program),
         };
         let subject = serde_json::to_string(subject).map_err(|error| error.to_string())?;
         let cpu = cpus.test.to_string();

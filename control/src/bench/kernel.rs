@@ -1,7 +1,9 @@
-//! The kernel's unicast fan-out: a datagram to each client, with one `sendmmsg`.
+//! The kernel's unicast fan-out: a datagram to each client, with one `sendmmsg`; and its multicast route.
 //!
-//! It runs in a network namespace of its own. The datagrams go through routing and neighbor table out of one end of a
+//! They run in a network namespace of their own. The datagrams go through routing and neighbor table out of one end of a
 //! veth pair; the other end has no address, so what comes is dropped as not for it.
+
+mod route;
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -12,6 +14,8 @@ use std::time::Duration;
 use dataplane::bench::Sample;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use nix::time::{ClockId, clock_gettime};
+
+pub(super) use route::Router;
 
 /// Ethernet, IP and UDP header of a copy, in bytes.
 const HEADERS: u16 = 42;
@@ -37,10 +41,7 @@ impl Sender {
     /// Makes the network and the socket, in the namespace that this process is in.
     pub(super) fn new(clients: u16, size: u16) -> Result<Sender, String> {
         for arguments in NETWORK {
-            let status = Command::new("ip").args(arguments.split(' ')).status();
-            if !status.is_ok_and(|status| status.success()) {
-                return Err(format!("`ip {arguments}` failed"));
-            }
+            ip(arguments)?;
         }
         let socket = UdpSocket::bind("10.99.0.1:0").map_err(|error| error.to_string())?;
         let client = |index: u16| {
@@ -77,6 +78,14 @@ impl Sender {
             ns,
             set_aside: 0.0,
         })
+    }
+}
+
+fn ip(arguments: &str) -> Result<(), String> {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    match status.is_ok_and(|status| status.success()) {
+        true => Ok(()),
+        false => Err(format!("`ip {arguments}` failed")),
     }
 }
 

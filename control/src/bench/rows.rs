@@ -1,5 +1,7 @@
 //! The rows of the table: what is measured, against what, and what must hold.
 
+mod details;
+
 use dataplane::bench::{Role, Wire, Workload};
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +11,24 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Subject {
     /// A worker on its ports.
     Worker(Workload),
-    /// The protocol alone.
-    Protocol,
+    /// A worker on rings: at that share of what it can take, that quantile of its latency.
+    Latency {
+        workload: Workload,
+        load_percent: u8,
+        quantile_percent: u8,
+    },
+    /// The protocol alone; where the tree `loses`, every other packet comes as a repair.
+    Protocol { loses: bool },
     /// The kernel, sending each of `clients` a datagram with one `sendmmsg`, in frames of `size` bytes.
     Kernel { clients: u16, size: u16 },
+    /// The kernel, routing a group to so many interfaces.
+    KernelRoute { branches: u16, size: u16 },
+    /// DPDK's `ipv4_multicast` approach: with indirect buffers, or with counted references.
+    Multicast {
+        clones: bool,
+        outputs: u16,
+        size: u16,
+    },
 }
 
 /// A run of testpmd.
@@ -91,25 +107,25 @@ const MANY_SESSIONS: [u32; 3] = [100_000, 10_000, 1_000];
 /// Memory that a session takes with its buffers: windows and queues of a child have a least size.
 const SESSION_BYTES: u64 = 256 << 10;
 
-/// The rows of these names, or all.
-pub(super) fn select(names: &[String]) -> Result<Vec<Row>, String> {
-    let rows = all();
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| rows.iter().all(|row| row.name != name.as_str()))
-    {
-        let mut known: Vec<_> = rows.iter().map(|row| row.name).collect();
-        known.dedup();
-        return Err(format!(
-            "there is no row {unknown}; rows: {}",
-            known.join(", ")
-        ));
+/// The rows of these names, or all; without names a quick run leaves out those that tell of details.
+pub(super) fn select(names: &[String], is_quick: bool) -> Result<Vec<Row>, String> {
+    let mut rows = first();
+    if !is_quick || !names.is_empty() {
+        rows.extend(details::rows());
+    }
+    let mut known: Vec<_> = rows.iter().map(|row| row.name).collect();
+    known.sort_unstable();
+    known.dedup();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(format!("there is no row {unknown}; rows: {known}"));
     }
     let wanted = |row: &Row| names.is_empty() || names.iter().any(|name| name == row.name);
     Ok(rows.into_iter().filter(wanted).collect())
 }
 
-fn all() -> Vec<Row> {
+/// The rows that something is asked of, and what tells the most beside them.
+fn first() -> Vec<Row> {
     let mut rows = one_to_one();
     let txonly = ("testpmd-txonly-2seg", "txonly", Some(COPY_SEGMENTS));
     let flowgen = ("testpmd-flowgen", "flowgen", None);
@@ -140,11 +156,12 @@ fn all() -> Vec<Row> {
         bound: Some(30.0),
     });
     rows.push(flat_sessions());
+    rows.push(off_cost());
     rows.push(Row {
         name: "overlay-inorder",
         vdev: "none",
         size: 0,
-        ours: Subject::Protocol,
+        ours: Subject::Protocol { loses: false },
         comparator: "limit-25-ns",
         against: Against::Limit(25.0),
         unit: Unit::Ns,
@@ -158,8 +175,8 @@ fn one_to_one() -> Vec<Row> {
     let roles = [
         ("encap", Role::Ingress, HELD_LEAST, 0.85),
         ("encap-retention", Role::Ingress, HELD_LARGE, 0.40),
-        ("transit-1-1", Role::Transit, HELD_LEAST, 0.60),
-        ("lasthop-1-1", Role::LastHop, HELD_LEAST, 0.50),
+        ("transit-1-1", TRANSIT, HELD_LEAST, 0.60),
+        ("lasthop-1-1", last_hop(1), HELD_LEAST, 0.50),
     ];
     let mut rows = Vec::new();
     for (name, role, held, bound) in roles {
@@ -191,15 +208,26 @@ fn one_to_one() -> Vec<Row> {
     rows
 }
 
-/// One session on `net_null`, with one client at a last hop, that keeps as little as it may.
+/// One branch.
+const TRANSIT: Role = Role::Transit { branches: 1 };
+
+/// A last hop as devices that can chain have it.
+const fn last_hop(clients: u16) -> Role {
+    Role::LastHop {
+        clients,
+        linear: false,
+    }
+}
+
+/// One session on `net_null` that keeps as little as it may.
 const fn workload(role: Role, size: u16) -> Workload {
     Workload {
         role,
         wire: Wire::Null,
         size,
         sessions: 1,
-        clients: 1,
         held: HELD_LEAST,
+        switches: true,
     }
 }
 
@@ -251,10 +279,7 @@ fn fan_out_against(
 }
 
 fn fan_out(clients: u16) -> Subject {
-    Subject::Worker(Workload {
-        clients,
-        ..workload(Role::LastHop, COPY)
-    })
+    Subject::Worker(workload(last_hop(clients), COPY))
 }
 
 fn flat_sessions() -> Row {
@@ -279,6 +304,26 @@ fn flat_sessions() -> Row {
         against: Against::Subject(sessions(FEW_SESSIONS)),
         unit: Unit::Ns,
         bound: Some(2.0),
+    }
+}
+
+/// What can be switched on costs nothing while it is off: the worker against one that has none of it.
+fn off_cost() -> Row {
+    let subject = |switches| {
+        Subject::Worker(Workload {
+            switches,
+            ..workload(TRANSIT, SIZES[0])
+        })
+    };
+    Row {
+        name: "off-cost",
+        vdev: "null",
+        size: SIZES[0],
+        ours: subject(true),
+        comparator: "self-without-switches",
+        against: Against::Subject(subject(false)),
+        unit: Unit::Mpps,
+        bound: Some(0.99),
     }
 }
 
@@ -308,16 +353,20 @@ mod tests {
     #[test]
     fn rows_are_selected_by_name() {
         let names = ["encap", "overlay-inorder"].map(String::from);
-        let rows = select(&names).unwrap();
+        let rows = select(&names, true).unwrap();
         assert!(rows.iter().all(|row| names.contains(&row.name.to_owned())));
-        assert_eq!(rows.last().unwrap().ours, Subject::Protocol);
-        assert!(select(&["none".to_owned()]).is_err());
-        assert!(select(&[]).unwrap().len() > rows.len());
+        assert_eq!(
+            rows.last().unwrap().ours,
+            Subject::Protocol { loses: false }
+        );
+        assert!(select(&["none".to_owned()], true).is_err());
+        let (quick, all) = (select(&[], true).unwrap(), select(&[], false).unwrap());
+        assert!(rows.len() < quick.len() && quick.len() < all.len());
     }
 
     #[test]
     fn a_subject_survives_the_command_line() {
-        for row in select(&[]).unwrap() {
+        for row in select(&[], false).unwrap() {
             let text = serde_json::to_string(&row.ours).unwrap();
             assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), row.ours);
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use dataplane::bench::{Protocol, Rig, Sample};
 
-use super::kernel::Sender;
+use super::kernel::{Router, Sender};
+use super::multicast;
 use super::rows::Subject;
 
 /// Measures `subject`, as JSON, on this CPU, until there is no more input.
@@ -16,10 +17,29 @@ pub(super) fn serve(subject: &str, cpu: usize) -> Result<(), String> {
             let mut rig = Rig::new(workload, Some(cpu)).map_err(|error| error.to_string())?;
             answer(|slice| rig.run(slice))
         }
-        Subject::Protocol => {
+        Subject::Latency {
+            workload,
+            load_percent,
+            quantile_percent,
+        } => {
+            let mut rig = Rig::new(workload, Some(cpu)).map_err(|error| error.to_string())?;
+            let [load, quantile] = [load_percent, quantile_percent].map(|it| f64::from(it) / 100.0);
+            answer(|slice| rig.latency(slice, load, quantile))
+        }
+        Subject::Protocol { loses } => {
             pin(cpu)?;
-            let mut protocol = Protocol::new();
-            answer(|slice| Ok(protocol.run(slice)))
+            let mut protocol = Protocol::new(loses);
+            answer(|slice| protocol.run(slice))
+        }
+        Subject::Multicast {
+            clones,
+            outputs,
+            size,
+        } => multicast::serve(clones, outputs, size, cpu),
+        Subject::KernelRoute { branches, size } => {
+            pin(cpu)?;
+            let mut router = Router::new(branches, size)?;
+            answer(|slice| router.run(slice))
         }
         Subject::Kernel { clients, size } => {
             pin(cpu)?;

@@ -100,6 +100,8 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     if names(old) != names(new) {
         return vec!["port (added, removed or in another order)".to_owned()];
     }
+    let interface = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.interface.clone());
+    let rate = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.rate_pps);
     let mut keys = Vec::new();
     for (old, new) in old.iter().zip(new) {
         // The MTU is part of some devices' strings: then it alone is what changed.
@@ -110,6 +112,11 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
             ("address", old.addresses == new.addresses),
             ("gateway", old.gateways == new.gateways),
             ("mtu", old.mtu == new.mtu),
+            ("kernel", interface(old) == interface(new)),
+            (
+                "kernel_rate",
+                rate(old) == rate(new) || interface(old) != interface(new),
+            ),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }

@@ -11,6 +11,9 @@ use super::findings::Fault;
 use super::quantity::{self, QuantityError};
 use super::value::{Kind, Value};
 
+/// Longest name that Linux lets an interface have (`IFNAMSIZ`).
+const INTERFACE_LEN_MAX: usize = 15;
+
 /// Any text.
 pub(super) fn text(value: &Value) -> Result<String, Fault> {
     str_of(value, "a string").map(str::to_owned)
@@ -130,6 +133,35 @@ pub(super) fn address_and_prefix(value: &Value) -> Result<PortAddress, Fault> {
         address,
         prefix_len: len.ok_or_else(fault)?,
     })
+}
+
+/// The kernel interface of a port: its name, or whether there is one, which is then named after the port.
+pub(super) fn kernel_interface(port: &str) -> impl Fn(&Value) -> Result<Option<String>, Fault> {
+    let after_port: String = format!("tc-{port}")
+        .chars()
+        .take(INTERFACE_LEN_MAX)
+        .collect();
+    move |value| match &value.kind {
+        Kind::Bool(wanted) => Ok(wanted.then(|| after_port.clone())),
+        Kind::String(name) => {
+            let legal = |c: char| c.is_ascii_graphic() && !"/:%".contains(c);
+            let fits = (1..=INTERFACE_LEN_MAX).contains(&name.len())
+                && name.chars().all(legal)
+                && name != "."
+                && name != "..";
+            if fits {
+                return Ok(Some(name.clone()));
+            }
+            Err(
+                Fault::new(format!("`{name}` can't be the name of an interface"))
+                    .hint("names are 1 to 15 characters, none of them a space, `/`, `:` or `%`"),
+            )
+        }
+        _ => Err(wrong_kind(
+            value,
+            "true or the name of an interface in quotes",
+        )),
+    }
 }
 
 /// An IP address and a UDP port, not 0.

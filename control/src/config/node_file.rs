@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dataplane::{
-    BurstLoss, ClientConfig, Delivery, Device, EalConfig, Flow, Idle, Impairment, NeighborConfig,
-    NodeConfig, PortConfig, SessionConfig,
+    BurstLoss, ClientConfig, Delivery, Device, EalConfig, Flow, Idle, Impairment, KernelConfig,
+    NeighborConfig, NodeConfig, PortConfig, SessionConfig,
 };
 use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX};
 use overlay::{Fec, Mode, SessionId};
@@ -25,6 +25,8 @@ const TREE_PORT: u16 = 7451;
 const OVERLAY_PORT: u16 = 7452;
 const SPARE_PACKETS: usize = 16_384;
 const MTU: u16 = 1500;
+/// Routing protocols and logins need less; as much of anything else takes some percent of a core.
+const KERNEL_RATE_PPS: u32 = 10_000;
 const TTL: u8 = 16;
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Twice the deadline: a neighbor asked at the last moment still has the packet.
@@ -113,10 +115,12 @@ fn port(table: &mut Table<'_>, index: usize) -> PortConfig {
     let addresses = field::one_or_more(field::address_and_prefix);
     let addresses = table.required("address", "\"10.0.1.2/30\"", addresses);
     let gateways = table.optional("gateway", field::one_or_more(field::address));
+    let name = table
+        .required("name", "\"up\"", field::name)
+        .unwrap_or_default();
     PortConfig {
-        name: table
-            .required("name", "\"up\"", field::name)
-            .unwrap_or_default(),
+        kernel: kernel(table, &name),
+        name,
         device: table
             .required("device", "\"pci:0000:8a:00.0\"", |value| {
                 device::device(value, index, mtu)
@@ -127,6 +131,16 @@ fn port(table: &mut Table<'_>, index: usize) -> PortConfig {
         mtu,
         impairment: table.nested("impair", impairment),
     }
+}
+
+fn kernel(table: &mut Table<'_>, port: &str) -> Option<KernelConfig> {
+    let rates = field::packet_rate(1..=RATE_LIMIT_PPS);
+    let rate_pps = table.or("kernel_rate", KERNEL_RATE_PPS, rates);
+    let interface = table.or("kernel", None, field::kernel_interface(port))?;
+    Some(KernelConfig {
+        interface,
+        rate_pps,
+    })
 }
 
 /// What an `impair` table says.

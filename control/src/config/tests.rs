@@ -38,6 +38,8 @@ impair = { seed = 7, loss = "2%", burst_loss = { loss = "1%", mean = 50 }, delay
 name = "down"
 device = "pci:8a:00.0"
 address = "10.0.2.1/24"
+kernel = "down"
+kernel_rate = "5kpps"
 [[neighbor]]
 name = "ing"
 address = "10.0.1.1"
@@ -242,7 +244,7 @@ fn a_broken_value_is_not_held_against_what_refers_to_it() {
     let text = FULL.replace("10.0.1.2/30", "10.0.1.2/99");
     let lines = parse("x", &text).unwrap_err().lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("`10.0.1.2/99` is not an IPv4 address with a prefix length"));
+    assert!(lines[0].contains("`10.0.1.2/99` is not an IP address with a prefix length"));
 }
 
 #[test]

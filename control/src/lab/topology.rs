@@ -207,6 +207,8 @@ pub(crate) struct NodeSettings {
     pub packets: Option<usize>,
     /// Buffers for sessions added at run time.
     pub spare_packets: usize,
+    /// Whether each router's kernel has a part of its ports, for routing daemons and the like.
+    pub kernel: bool,
 }
 
 impl Default for NodeSettings {
@@ -220,6 +222,7 @@ impl Default for NodeSettings {
             repair_rate: None,
             packets: None,
             spare_packets: 2048,
+            kernel: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics of ports.
 
-use dataplane::{ImpairmentSnapshot, PortSnapshot};
+use dataplane::{ImpairmentSnapshot, KernelSnapshot, PortSnapshot};
 
 use super::family::{Families, Field, Labels};
 
@@ -8,6 +8,7 @@ use super::family::{Families, Field, Labels};
 pub(super) fn add(families: &mut Families, ports: &[PortSnapshot]) {
     add_traffic(families, ports);
     add_state(families, ports);
+    add_kernel(families, ports);
     add_impairments(families, ports);
 }
 
@@ -93,6 +94,27 @@ fn add_state(families: &mut Families, ports: &[PortSnapshot]) {
         "The port's device and addresses; always 1.",
         infos,
     );
+}
+
+fn add_kernel(families: &mut Families, ports: &[PortSnapshot]) {
+    type Shared<'a> = (&'a PortSnapshot, &'a KernelSnapshot);
+    let shared: Vec<Shared<'_>> = ports
+        .iter()
+        .filter_map(|port| Some((port, port.kernel.as_ref()?)))
+        .collect();
+    let counters: [Field<Shared<'_>>; 2] = [
+        (
+            "treecast_port_to_kernel_packets_total",
+            "Frames that the port received and the kernel took.",
+            |(_, kernel)| kernel.to_kernel as f64,
+        ),
+        (
+            "treecast_port_from_kernel_packets_total",
+            "Frames that the kernel sent out of the port.",
+            |(_, kernel)| kernel.from_kernel as f64,
+        ),
+    ];
+    families.counters(&counters, &shared, |(port, _)| labels(port));
 }
 
 fn add_impairments(families: &mut Families, ports: &[PortSnapshot]) {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dataplane::{CommandError, Dataplane, Impairment, Snapshot, StartError};
+use dataplane::{CommandError, Dataplane, Impairment, Snapshot, StageSnapshot, StartError};
 use overlay::SessionId;
 use serde_json::{Value, json};
 
@@ -12,6 +12,9 @@ use super::events::{EventLog, LoggedEvent};
 use crate::api::ApiError;
 use crate::config::{self, Config};
 use crate::metrics::Identity;
+
+/// How long the cycles of stages are counted: long beside what comes once in a while.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A node that runs.
 ///
@@ -48,7 +51,7 @@ impl Node {
         self.dataplane.stop();
     }
 
-    /// Makes a change on a thread that may wait: a session that ends here stays until those below have all of it.
+    /// Does on a thread that may wait what takes its time: a session that ends here stays until those below have all of it.
     pub(crate) async fn change<T: Send + 'static>(
         node: &Arc<Node>,
         make: impl FnOnce(&Node) -> Result<T, ApiError> + Send + 'static,
@@ -82,6 +85,11 @@ impl Node {
     /// Everything the dataplane says of itself.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.dataplane.snapshot()
+    }
+
+    /// What the stages of the workers' loops take: counted from now on, for a second.
+    pub(crate) fn stages(&self) -> Result<Vec<StageSnapshot>, ApiError> {
+        Ok(self.dataplane.stages(LOOK)?)
     }
 
     /// Takes what happened out of the dataplane, to the log and for [`Node::events`].

@@ -8,7 +8,7 @@ mod columns;
 
 use columns::{
     CLIENTS, Column, DROPS, EVENTS, Key, Made, NEIGHBORS, NODE, POOLS, PORTS, RECOVERY, SESSIONS,
-    WORKERS, text,
+    STAGES, WORKERS, text,
 };
 
 /// What can be shown.
@@ -25,7 +25,11 @@ pub(super) enum View {
     /// Ports: link, traffic, losses.
     Ports,
     /// Workers: load and longest turn.
-    Workers,
+    Workers {
+        /// Count the cycles of each stage of the loop for a second, and show them.
+        #[arg(long)]
+        stages: bool,
+    },
     /// Drop reasons, the most frequent first.
     Drops {
         /// Show reasons that never happened as well.
@@ -48,7 +52,8 @@ impl View {
             View::Clients => "/v1/clients",
             View::Neighbors => "/v1/neighbors",
             View::Ports => "/v1/ports",
-            View::Workers => "/v1/workers",
+            View::Workers { stages: false } => "/v1/workers",
+            View::Workers { stages: true } => "/v1/workers/stages",
             View::Drops { .. } => "/v1/drops",
             View::Pools => "/v1/pools",
             View::Events => "/v1/events",
@@ -86,7 +91,8 @@ impl View {
             View::Clients => (CLIENTS, "no clients"),
             View::Neighbors => (NEIGHBORS, "no neighbors"),
             View::Ports => (PORTS, "no ports"),
-            View::Workers => (WORKERS, "no workers"),
+            View::Workers { stages: false } => (WORKERS, "no workers"),
+            View::Workers { stages: true } => (STAGES, "no workers"),
             View::Drops { .. } => (DROPS, "no packet was dropped"),
             View::Pools => (POOLS, "no pools"),
             View::Events => (EVENTS, "no events"),
@@ -182,13 +188,31 @@ mod tests {
         };
         let shown = filled(json!(client), "SESSION NAME", View::Clients);
         assert!(shown.contains("catching-up"), "{shown}");
-        filled(json!(dataplane::PortSnapshot::default()), "", View::Ports);
+        let port = dataplane::PortSnapshot {
+            kernel: Some(dataplane::KernelSnapshot::default()),
+            ..Default::default()
+        };
+        filled(json!(port), "", View::Ports);
         filled(
             json!(dataplane::PoolSnapshot::default()),
             "USED",
             View::Pools,
         );
         let worker = dataplane::WorkerSnapshot::default();
-        filled(json!(worker), "CPU BUSY", View::Workers);
+        filled(json!(worker), "CPU BUSY", View::Workers { stages: false });
+        let stage = dataplane::StageSnapshot {
+            stage: "receive",
+            calls: 10,
+            busy_calls: 4,
+            packets: 128,
+            cycles: 26_200,
+            busy_cycles: 25_600,
+            share: 0.417,
+            ..Default::default()
+        };
+        let shown = filled(json!(stage), "", View::Workers { stages: true });
+        let row =
+            "     0  receive     10      128          32.0            200           100  41.7%";
+        assert!(shown.ends_with(&format!("{row}\n")), "{shown}");
     }
 }

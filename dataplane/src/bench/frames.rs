@@ -76,8 +76,8 @@ impl Generator {
     /// Length of a frame that comes in.
     pub(super) fn frame_len(role: Role, size: u16) -> u16 {
         match role {
-            Role::Ingress => size,
-            Role::Transit | Role::LastHop => size + OVERHEAD as u16,
+            Role::Ingress | Role::Parent { .. } => size,
+            Role::Transit { .. } | Role::LastHop { .. } => size + OVERHEAD as u16,
         }
     }
 
@@ -110,12 +110,14 @@ impl Generator {
         let inner = self.inner(session);
         let mut headers = [0; HEADERS_MAX];
         let len = match self.role {
-            Role::Ingress => {
+            Role::Ingress | Role::Parent { .. } => {
                 headers[..ETHERNET_LEN].copy_from_slice(self.ethernet().as_bytes());
                 headers[ETHERNET_LEN..][..INNER_LEN].copy_from_slice(&inner);
                 ETHERNET_LEN + INNER_LEN
             }
-            Role::Transit | Role::LastHop => self.tree_headers(&mut headers, &inner, session),
+            Role::Transit { .. } | Role::LastHop { .. } => {
+                self.tree_headers(&mut headers, &inner, session)
+            }
         };
         self.next_session += 1;
         if self.next_session == self.sessions {
@@ -201,8 +203,8 @@ mod tests {
             wire: Wire::Null,
             size,
             sessions: 3,
-            clients: 1,
             held: 64,
+            switches: true,
         };
         let mut generator = Generator::new(&workload, LOCAL.mac);
         std::iter::from_fn(move || {
@@ -237,7 +239,11 @@ mod tests {
 
     #[test]
     fn a_trees_frames_are_sound_and_in_order() {
-        for role in [Role::Transit, Role::LastHop] {
+        let last_hop = Role::LastHop {
+            clients: 1,
+            linear: false,
+        };
+        for role in [Role::Transit { branches: 1 }, last_hop] {
             for (place, frame) in frames(role, 256).take(6).enumerate() {
                 assert_eq!(frame.len(), usize::from(Generator::frame_len(role, 256)));
                 let Ok(Parsed::Data {

@@ -12,6 +12,7 @@ use crate::config::{
     PortConfig, SessionConfig,
 };
 use crate::encap::OVERHEAD;
+use crate::frame::PortIndex;
 use crate::sizing::held_max;
 
 /// Longer than any measurement: hellos are not what is measured.
@@ -19,21 +20,32 @@ const HELLO: Duration = Duration::from_secs(600);
 /// Buffers under way, at the least: rings, bursts, caches.
 const UNDER_WAY: usize = 8192;
 
-/// The neighbor beyond `in`, and the neighbor or gateway beyond `out`.
-pub(super) const BEYOND: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 2), Ipv4Addr::new(10, 2, 0, 2)];
+/// Repairs a second that a neighbor may have: more than there can be.
+const REPAIR_RATE_PPS: u32 = u32::MAX;
 
-/// A node with the ports `in` and `out`, its worker pinned to `cpu`.
+/// The node's address on a port.
+pub(super) const fn address(port: PortIndex) -> Ipv4Addr {
+    Ipv4Addr::new(10, port.0 as u8 + 1, 0, 1)
+}
+
+/// The neighbor, or gateway, beyond a port.
+pub(super) const fn beyond(port: PortIndex) -> Ipv4Addr {
+    Ipv4Addr::new(10, port.0 as u8 + 1, 0, 2)
+}
+
+/// A node with the port `in` and others out, its worker pinned to `cpu`.
 pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
     let sessions: Vec<_> = (0..workload.sessions)
         .map(|index| session(workload, index))
         .collect();
     let kept: usize = sessions.iter().map(held_max).sum();
-    let neighbor = |name: &str, place: usize| NeighborConfig {
-        name: name.into(),
-        address: BEYOND[place].into(),
-        port: name.into(),
-        repair_rate_pps: 50_000,
-    };
+    let ports = 0..=workload.role.branches();
+    let neighbors = ports.clone().map(|place| NeighborConfig {
+        name: name(place),
+        address: beyond(PortIndex(place)).into(),
+        port: name(place),
+        repair_rate_pps: REPAIR_RATE_PPS,
+    });
     NodeConfig {
         name: "bench".into(),
         idle: Idle::Spin,
@@ -47,47 +59,60 @@ pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
         hello_interval: HELLO,
         hold_down: HELLO,
         detect_mult: 3,
-        ports: vec![port(workload, 0), port(workload, 1)],
-        neighbors: vec![neighbor("in", 0), neighbor("out", 1)],
+        neighbors: neighbors.collect(),
+        ports: ports.map(|place| port(workload, place)).collect(),
         sessions,
     }
 }
 
-fn port(workload: &Workload, place: usize) -> PortConfig {
-    let is_fed_by_ring = place == 0 && workload.clients > 1;
-    let device = match workload.wire {
-        Wire::Null if place == 1 => "net_null1,no-rx=1".into(),
-        Wire::Null if !is_fed_by_ring => {
+/// `in`, `out`, `out2` …
+fn name(port: u16) -> String {
+    match port {
+        0 => "in".into(),
+        1 => "out".into(),
+        other => format!("out{other}"),
+    }
+}
+
+fn port(workload: &Workload, place: u16) -> PortConfig {
+    let is_ring = workload.wire == Wire::Ring || place == 0 && workload.is_fed_by_ring();
+    let device = match place {
+        _ if is_ring => format!("net_ring_bench{place}"),
+        0 => {
             let len = Generator::frame_len(workload.role, workload.size);
             format!("net_null0,size={len}")
         }
-        Wire::Null | Wire::Ring => format!("net_ring_bench{place}"),
+        _ => format!("net_null{place},no-rx=1"),
     };
-    let network = [10, place as u8 + 1, 0, 1];
     PortConfig {
-        name: ["in", "out"][place].into(),
+        name: name(place),
         device: Device::Vdev(device),
         addresses: vec![PortAddress {
-            address: network.into(),
+            address: address(PortIndex(place)).into(),
             prefix_len: 16,
         }],
         gateways: if place == 1 {
-            vec![BEYOND[1].into()]
+            vec![beyond(PortIndex(place)).into()]
         } else {
             Vec::new()
         },
         mtu: workload.size + OVERHEAD as u16,
         impairment: None,
+        kernel: None,
     }
 }
 
 fn session(workload: &Workload, index: u32) -> SessionConfig {
-    let role = workload.role;
-    let names = |is: bool, name: &str| if is { vec![name.into()] } else { Vec::new() };
-    let clients = if role == Role::LastHop {
-        workload.clients
-    } else {
-        0
+    let (is_ingress, clients) = match workload.role {
+        Role::Ingress | Role::Parent { .. } => (true, 0),
+        Role::Transit { .. } => (false, 0),
+        Role::LastHop { clients, .. } => (false, clients),
+    };
+    let branches = (1..=workload.role.branches()).filter(|_| clients == 0);
+    // A parent that nothing comes to keeps what it has.
+    let (retention_s, max_rate_pps) = match workload.role {
+        Role::Parent { .. } => (workload.held, 1),
+        _ => (1, workload.held),
     };
     SessionConfig {
         id: SessionId(index + 1),
@@ -95,18 +120,18 @@ fn session(workload: &Workload, index: u32) -> SessionConfig {
         group: group(index).into(),
         source: INGRESS.into(),
         ttl: 16,
-        upstream: names(role != Role::Ingress, "in"),
-        downstream: names(role != Role::LastHop, "out"),
-        flow: (role == Role::Ingress).then(|| Flow {
+        upstream: (!is_ingress).then(|| name(0)).into_iter().collect(),
+        downstream: branches.map(name).collect(),
+        flow: is_ingress.then(|| Flow {
             destination: destination(index).into(),
             port: destination_port(),
             source: None,
         }),
         delivery: Delivery::Ordered,
         deadline: Duration::from_secs(1),
-        retention: Duration::from_secs(1),
+        retention: Duration::from_secs(retention_s.into()),
         reorder_delay: Duration::from_micros(100),
-        max_rate_pps: workload.held,
+        max_rate_pps,
         second_upstream: Vec::new(),
         second_downstream: Vec::new(),
         mode: Mode::Pull,

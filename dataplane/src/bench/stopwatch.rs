@@ -20,6 +20,11 @@ pub(super) struct Usual {
 }
 
 impl Usual {
+    /// Whether a section took so long that something else may have had the core.
+    pub(super) fn is_suspicious(&self, took: u64) -> bool {
+        self.cycles.is_some_and(|usual| took > usual * SUSPICIOUS)
+    }
+
     /// Learns from a section, until enough is known.
     fn learn(&mut self, took: u64) {
         self.learned.push(took);
@@ -56,13 +61,13 @@ impl Stopwatch<'_> {
         let from = cycles();
         let packets = section();
         let took = cycles() - from;
-        let Some(usual) = self.usual.cycles else {
+        if self.usual.cycles.is_none() {
             // Caches are cold and nothing is known of the usual: these don't count.
             self.usual.learn(took);
             self.switches = switches();
             return;
-        };
-        if took > usual * SUSPICIOUS && self.was_switched() {
+        }
+        if self.usual.is_suspicious(took) && self.was_switched() {
             self.aside += took;
             return;
         }
@@ -95,7 +100,7 @@ impl Stopwatch<'_> {
 }
 
 /// How often another thread got the core instead of this one.
-fn switches() -> i64 {
+pub(super) fn switches() -> i64 {
     let usage = getrusage(UsageWho::RUSAGE_THREAD);
     usage.map_or(0, |usage| {
         usage.voluntary_context_switches() + usage.involuntary_context_switches()

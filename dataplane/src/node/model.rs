@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::frame::{Addresses, PortIndex};
 use crate::sizing::held_max;
 use crate::worker::{
-    Adjacent, Client, ClientKey, Clock, NewSession, Route, RoutePort, upstream_of,
+    Adjacent, Client, ClientKey, Clients, Clock, NewSession, Route, RoutePort, upstream_of,
 };
 
 /// Packet buffers that are never promised to a session.
@@ -125,7 +125,7 @@ impl Model {
     pub(super) fn new_session(
         &mut self,
         config: &SessionConfig,
-    ) -> Result<(NewSession, Vec<Client>, Known), CommandError> {
+    ) -> Result<(NewSession, Clients, Known), CommandError> {
         if self.session(config.id).is_ok() {
             let name = config.id.0.to_string();
             return Err(CommandError::Exists {
@@ -160,7 +160,7 @@ impl Model {
     pub(super) fn updated_session(
         &mut self,
         config: &SessionConfig,
-    ) -> Result<(overlay::SessionConfig, Vec<Client>, Known), CommandError> {
+    ) -> Result<(overlay::SessionConfig, Clients, Known), CommandError> {
         let known = self.session(config.id)?;
         let fixed = |of: &SessionConfig| {
             let role = of.upstream.is_empty();
@@ -249,7 +249,7 @@ impl Model {
     }
 
     /// The clients for the worker, and how they will be known. Those that stay as they are keep the key that they had.
-    fn clients_of(&mut self, config: &SessionConfig) -> Result<(Vec<Client>, Known), CommandError> {
+    fn clients_of(&mut self, config: &SessionConfig) -> Result<(Clients, Known), CommandError> {
         let mut known = Vec::with_capacity(config.clients.len());
         let before = self
             .sessions
@@ -268,18 +268,18 @@ impl Model {
             known.push((key, client.clone()));
         }
         known.sort_by_key(|(key, _)| *key);
-        let mut clients = Vec::with_capacity(known.len());
+        let mut clients = Clients::with_capacity(known.len());
         for (key, client) in &known {
             let (port, next_hop) = self.next_hop(client)?;
             let mac = self.ports[usize::from(port.0)].local.mac;
             let entry = ClientEntry::new(client.address, client.port, port, mac);
-            clients.push(Client {
-                entry,
+            let client = Client {
                 key: *key,
                 from: Seq(0),
                 next_hop,
                 catch_up: client.catch_up,
-            });
+            };
+            clients.push(client, entry);
         }
         Ok((
             clients,

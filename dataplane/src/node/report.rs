@@ -8,10 +8,10 @@ use crate::config::{Device, NeighborConfig, SessionConfig};
 use crate::drops::DropCounters;
 use crate::port::Port;
 use crate::snapshot::{
-    ClientSnapshot, NeighborSnapshot, PoolSnapshot, PortSnapshot, SessionSnapshot, Snapshot,
-    WorkerSnapshot,
+    ClientSnapshot, KernelSnapshot, NeighborSnapshot, PoolSnapshot, PortSnapshot, SessionSnapshot,
+    Snapshot, StageSnapshot, WorkerSnapshot,
 };
-use crate::worker::Report;
+use crate::worker::{Report, Stage, StageCounts};
 
 impl Model {
     /// A snapshot with all its names, to be filled in by the worker.
@@ -89,11 +89,38 @@ impl Model {
             link_up: port.link_up(),
             mtu: config.mtu,
             chained: port.chained(),
+            kernel: config.kernel.as_ref().map(|kernel| KernelSnapshot {
+                interface: kernel.interface.clone(),
+                ..KernelSnapshot::default()
+            }),
             rx_missed: stats.rx_missed,
             rx_nombuf: stats.rx_nombuf,
             ..PortSnapshot::default()
         }
     }
+}
+
+/// What a worker has counted of its stages, in words.
+pub(super) fn stages(worker: usize, counts: &StageCounts) -> Vec<StageSnapshot> {
+    let all = counts
+        .iter()
+        .map(|count| count.busy_cycles + count.empty_cycles);
+    let all: u64 = all.sum();
+    let stages = Stage::ALL.iter().zip(counts);
+    let stages = stages.map(|(stage, count)| {
+        let cycles = count.busy_cycles + count.empty_cycles;
+        StageSnapshot {
+            worker,
+            stage: stage.name(),
+            calls: count.busy_calls + count.empty_calls,
+            busy_calls: count.busy_calls,
+            packets: count.packets,
+            cycles,
+            busy_cycles: count.busy_cycles,
+            share: cycles as f64 / all.max(1) as f64,
+        }
+    });
+    stages.collect()
 }
 
 fn neighbor_names(neighbor: &NeighborConfig) -> NeighborSnapshot {

@@ -1,6 +1,6 @@
 //! Starting a node: EAL, pools, ports, worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,16 +13,18 @@ use thiserror::Error;
 
 use super::model::Model;
 use super::{CommandError, Dataplane};
-use crate::config::{Device, NodeConfig};
+use crate::config::{Device, KernelConfig, NodeConfig, PortConfig};
 use crate::device::data_room;
 use crate::eal::{Eal, EalError};
 use crate::encap::MAX_HEADERS;
+use crate::kernel::Kernel;
 use crate::next_hop::NextHops;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
 use crate::sizing::{headers_needed, packets_needed};
 use crate::worker::{
-    Clock, Command, EventQueue, Idler, Parts, Pools, Reply, RoutePort, Worker, WorkerPort,
+    Clock, Command, EventQueue, Idler, KernelPort, Parts, Pools, Reply, RoutePort, Worker,
+    WorkerPort,
 };
 
 /// Most adjacencies of a node: what a 16-bit number tells apart.
@@ -54,6 +56,16 @@ pub enum StartError {
     /// A neighbor or session of the configuration could not be set up.
     #[error(transparent)]
     Config(#[from] CommandError),
+    /// A kernel interface could not be made.
+    #[error("port {port}: making the kernel interface {interface} failed: {source}")]
+    Kernel {
+        /// Name of the port.
+        port: String,
+        /// Name of the interface.
+        interface: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The worker's thread could not be started.
     #[error("the worker's thread could not be started")]
     Thread(#[from] std::io::Error),
@@ -74,8 +86,10 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         ports,
         commands,
         events,
+        kernel,
         eal,
     } = build(&config)?;
+    let kernel = kernel.start()?;
     let worker = spawn(worker, &config, eal)?;
     Ok(Dataplane {
         model: model.into(),
@@ -83,6 +97,8 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         commands,
         events,
         worker: Some(worker),
+        _kernel: kernel,
+        looking: Mutex::default(),
     })
 }
 
@@ -93,6 +109,7 @@ pub(crate) struct Built {
     pub(crate) ports: Vec<Port>,
     pub(crate) commands: Sender<Command>,
     pub(super) events: EventQueue,
+    pub(super) kernel: Kernel,
     pub(crate) eal: Eal,
 }
 
@@ -123,9 +140,12 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let mut ports = Vec::new();
     let mut worker_ports = Vec::new();
     let udp_ports = [config.tree_port, config.overlay_port];
+    let mut kernel = Kernel::new()?;
     for port in &config.ports {
         let (opened, rx, tx) = Port::open(&port.name, &port.device, port.mtu, &pools.packets)?;
-        worker_ports.push(WorkerPort::new(port, udp_ports, &opened, (rx, tx)));
+        let mut worker_port = WorkerPort::new(port, udp_ports, &opened, (rx, tx));
+        worker_port.kernel = open_kernel_port(&mut kernel, port, &worker_port)?;
+        worker_ports.push(worker_port);
         ports.push(opened);
     }
     let (commands, for_worker) = bounded(COMMANDS);
@@ -164,8 +184,31 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         ports,
         commands,
         events,
+        kernel,
         eal,
     })
+}
+
+/// Makes the kernel interface of a port, if it is to have one.
+fn open_kernel_port(
+    kernel: &mut Kernel,
+    config: &PortConfig,
+    port: &WorkerPort,
+) -> Result<Option<Box<KernelPort>>, StartError> {
+    let Some(KernelConfig {
+        interface,
+        rate_pps,
+    }) = &config.kernel
+    else {
+        return Ok(None);
+    };
+    let link = kernel.open(interface, port.local.mac.0, port.tx.max_frame_len());
+    let link = link.map_err(|source| StartError::Kernel {
+        port: config.name.clone(),
+        interface: interface.clone(),
+        source,
+    })?;
+    Ok(Some(Box::new(KernelPort::new(link, *rate_pps))))
 }
 
 /// Adds the neighbors and sessions of the configuration before the first packet.

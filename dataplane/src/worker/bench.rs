@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use overlay::{Epoch, Session, SessionIndex};
+
 use super::{Pools, Worker};
 use crate::chain::Frame;
 use crate::drops::DropReason;
@@ -36,6 +38,17 @@ impl Worker {
     /// Frames that the device behind `port` has taken.
     pub(crate) fn sent(&self, port: PortIndex) -> u64 {
         self.ports[usize::from(port.0)].tx.counters().packets
+    }
+
+    /// Has copies for `port` be linear.
+    pub(crate) fn forbid_chains(&mut self, port: PortIndex) {
+        self.ports[usize::from(port.0)].chained = false;
+    }
+
+    /// The life of the first session, which begins here.
+    pub(crate) fn epoch(&self) -> Epoch {
+        let session = self.node.session(SessionIndex(0));
+        session.and_then(Session::epoch).unwrap_or_default()
     }
 
     /// What was dropped since the start, by reason.

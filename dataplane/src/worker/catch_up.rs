@@ -2,28 +2,29 @@
 
 use overlay::{CatchUp, Instant, Seq, Session, SessionIndex};
 
-use super::{CATCH_UP_BUDGET, Client, ClientKey, Worker};
+use super::deliver::Copies;
+use super::{CATCH_UP_BUDGET, Client, ClientKey, Clients, Worker};
+use crate::client::Template;
 use crate::drops::DropReason;
 use crate::frame::InnerHeader;
 
 impl Worker {
     /// Has new clients catch up that are to, and forgets those that are no clients any more. `old` is the list before.
-    pub(super) fn follow_catch_ups(&mut self, now: Instant, index: SessionIndex, old: &[Client]) {
+    pub(super) fn follow_catch_ups(&mut self, now: Instant, index: SessionIndex, old: &Clients) {
         let Some(Some(route)) = self.routes.get(index.0) else {
             return;
         };
-        let holds = |clients: &[Client], key: ClientKey| {
-            let found = clients.binary_search_by_key(&key, |client| client.key);
-            found.is_ok()
-        };
-        let catching_up = |client: &&Client| client.is_catching_up();
-        for gone in old.iter().filter(catching_up) {
-            if !holds(&route.clients, gone.key) {
+        fn catching_up(clients: &Clients) -> impl Iterator<Item = &Client> {
+            let clients = clients.iter().map(|(client, _)| client);
+            clients.filter(|client| client.is_catching_up())
+        }
+        for gone in catching_up(old) {
+            if !route.clients.contains(gone.key) {
                 self.node.end_catch_up(index, gone.key.0);
             }
         }
-        for client in route.clients.iter().filter(catching_up) {
-            if !holds(old, client.key) {
+        for client in catching_up(&route.clients) {
+            if !old.contains(client.key) {
                 let key = client.key.0;
                 self.node.catch_up(now, index, key, client.catch_up);
             }
@@ -59,13 +60,19 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let session = self.node.session(index).ok_or(DropReason::SessionUnknown)?;
         let payload = session.packet(seq).ok_or(DropReason::RetentionFull)?;
-        let inner = InnerHeader::read(payload.headers(payload.meta().inner_header_len.into()));
+        let inner = InnerHeader::read(payload.headers());
         let inner = inner.map_err(|_| DropReason::InnerBad)?;
         let route = self.routes.get_mut(index.0).and_then(Option::as_mut);
-        let client = route.and_then(|route| route.client_mut(key));
-        let client = client.ok_or(DropReason::SessionUnknown)?;
-        let port = &mut self.ports[usize::from(client.entry.port.0)];
-        client.send(port, &self.pools, (&inner, payload))
+        let entry = route.and_then(|route| route.clients.entry_mut(key));
+        let entry = entry.ok_or(DropReason::SessionUnknown)?;
+        let port = &mut self.ports[usize::from(entry.port.0)];
+        let copies = Copies {
+            packet: &Template::new(&inner),
+            udp_len: inner.udp_len,
+            payload,
+            pools: &self.pools,
+        };
+        copies.send(entry, port)
     }
 
     fn serve_from(
@@ -79,8 +86,7 @@ impl Worker {
         let route = route.ok_or(DropReason::SessionUnknown)?;
         // Before the client has its place: a new epoch would let it begin from the first packet.
         route.follow_epoch(epoch);
-        let client = route.client_mut(key).ok_or(DropReason::SessionUnknown)?;
-        client.from = seq;
-        Ok(())
+        let is_client = route.clients.serve_from(key, seq);
+        is_client.then_some(()).ok_or(DropReason::SessionUnknown)
     }
 }

@@ -7,21 +7,24 @@ use overlay::{
     Instant, NeighborConfig, NeighborId, Session, SessionConfig, SessionId, SessionIndex,
 };
 
-use super::{Adjacent, Client, NewSession, Report, Route, Worker, upstream_of};
+use super::stages::Look;
+use super::{Adjacent, Clients, NewSession, Report, Route, StageCounts, Worker, upstream_of};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 
 /// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
 pub(crate) enum Command {
-    AddSession(NewSession, Vec<Client>, Sender<Reply>),
+    AddSession(NewSession, Clients, Sender<Reply>),
     /// Changes the protocol's settings and the list of clients, in one turn.
-    UpdateSession(SessionId, Box<(SessionConfig, Vec<Client>)>, Sender<Reply>),
+    UpdateSession(SessionId, Box<(SessionConfig, Clients)>, Sender<Reply>),
     /// Removes a session; one that begins here stays for this long, so that those below get all of its stream.
     RemoveSession(SessionId, Duration, Sender<Reply>),
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
     Report(Box<Report>),
+    /// Counts the cycles of each stage for this long.
+    Look(Duration, Sender<StageCounts>),
     Stop(Sender<Reply>),
 }
 
@@ -38,7 +41,7 @@ pub(crate) enum Reply {
 /// What the worker no longer needs, and is not to spend its time freeing.
 pub(crate) enum Leftover {
     Session(NewSession),
-    Clients(Vec<Client>),
+    Clients(Clients),
 }
 
 impl Worker {
@@ -70,6 +73,10 @@ impl Worker {
                     self.report = Some(report);
                     continue;
                 }
+                Command::Look(time, to) => {
+                    self.look = Some(Box::new(Look::begin(now, time, to)));
+                    continue;
+                }
                 Command::Stop(to) => {
                     self.begin_stop(now, to);
                     continue;
@@ -85,7 +92,7 @@ impl Worker {
         &mut self,
         now: Instant,
         session: NewSession,
-        clients: Vec<Client>,
+        clients: Clients,
     ) -> Reply {
         let NewSession { session, route } = session;
         let index = match self.node.add_session(now, session) {
@@ -112,7 +119,7 @@ impl Worker {
         now: Instant,
         id: SessionId,
         protocol: SessionConfig,
-        clients: Vec<Client>,
+        clients: Clients,
     ) -> Reply {
         let Some(index) = self.node.find(id) else {
             return Reply::Refused;
@@ -138,23 +145,16 @@ impl Worker {
                 self.next_hops.unproxy(port, flow.destination);
             }
         }
-        for client in &route.clients {
-            self.next_hops.unwant(client.entry.port, client.next_hop);
+        self.forget_unfinished(index);
+        for (client, entry) in route.clients.iter() {
+            self.next_hops.unwant(entry.port, client.next_hop);
         }
         Reply::Left(Leftover::Session(NewSession { session, route }))
     }
 
     /// Puts a new list of clients in place and returns the old one.
-    fn set_clients(
-        &mut self,
-        now: Instant,
-        index: SessionIndex,
-        mut clients: Vec<Client>,
-    ) -> Vec<Client> {
-        for client in &mut clients {
-            let mac = self.next_hops.want(now, client.entry.port, client.next_hop);
-            client.entry.set_next_hop(mac);
-        }
+    fn set_clients(&mut self, now: Instant, index: SessionIndex, mut clients: Clients) -> Clients {
+        clients.resolve(|port, next_hop| self.next_hops.want(now, port, next_hop));
         let session = self.node.session(index);
         let from = session.map(|session| session.lead().next());
         let epoch = session.and_then(Session::epoch);
@@ -162,9 +162,9 @@ impl Worker {
             return clients;
         };
         route.follow_epoch(epoch);
-        let old = route.replace_clients(clients, from.unwrap_or_default());
-        for client in &old {
-            self.next_hops.unwant(client.entry.port, client.next_hop);
+        let old = route.clients.replace(clients, from.unwrap_or_default());
+        for (client, entry) in old.iter() {
+            self.next_hops.unwant(entry.port, client.next_hop);
         }
         self.follow_catch_ups(now, index, &old);
         old
@@ -218,7 +218,7 @@ impl Worker {
             return Reply::Refused;
         };
         for held in this.impair(settings) {
-            self.receive(now, port, held);
+            self.receive::<true>(now, port, held);
         }
         Reply::Done
     }

@@ -1,112 +1,265 @@
 //! Delivering: one copy to each client, a header of its own before the shared payload.
 
+use std::ops::Range;
+
 use overlay::{Instant, Seq, SessionIndex};
 
-use super::{COPY_BUDGET, Client, Pools, Worker, WorkerPort};
+use super::{COPY_BUDGET, ClientKey, Pools, Route, Worker, WorkerPort};
 use crate::chain::Frame;
-use crate::client::{COPY_HEADERS, COPY_HEADERS_IPV6, ClientEntry, Template};
-use crate::drops::DropReason;
-use crate::frame::InnerHeader;
-use crate::payload::{Lent, SharedPayload};
+use crate::client::{
+    COPY_AREA, COPY_AREA_IPV6, COPY_HEADERS, COPY_HEADERS_IPV6, ClientEntry, CopyArea,
+    CopyAreaIpv6, Template,
+};
+use crate::drops::{DropCounters, DropReason};
+use crate::frame::{InnerHeader, PortIndex};
+use crate::payload::SharedPayload;
+use crate::tx::BURST;
 
-/// Clients whose references to a payload are counted at once.
-const CHUNK: usize = 64;
+/// Copies that are made in one go: a burst of the device.
+const CHUNK: usize = BURST;
+
+/// A packet that has not gone to all clients of its session yet: more than a turn's copies, or a port was full.
+pub(super) struct Unfinished {
+    index: SessionIndex,
+    seq: Seq,
+    payload: SharedPayload,
+    /// Clients up to this one have their copy …
+    done: Option<ClientKey>,
+    /// … and those above this one have joined since it began.
+    last: Option<ClientKey>,
+}
 
 impl Worker {
     /// Passes on what is ready, as far as ports have room; returns how many packets.
     pub(super) fn deliver(&mut self, now: Instant) -> usize {
         let mut work = 0;
-        let mut copies = 0;
-        while copies < COPY_BUDGET {
+        let mut budget = COPY_BUDGET;
+        while budget > 0 {
             if self.ports.iter().any(|port| port.is_full(now)) {
                 // What does not go out now stays with the session, in order.
                 return work;
             }
-            let Some((index, seq, _)) = self.node.poll_deliver(now) else {
-                return work;
+            let copies = match self.unfinished.take() {
+                Some(unfinished) => self.resume(now, unfinished, budget),
+                None => match self.node.poll_deliver(now) {
+                    Some((index, seq, _)) => self.fan_out(now, (index, seq), budget),
+                    None => return work,
+                },
             };
-            copies += self.fan_out(index, seq);
+            budget = budget.saturating_sub(copies.max(1));
             work += 1;
         }
         work
     }
 
-    /// Sends each client of the session its copy of a packet, which the session holds; returns how many clients there are.
-    fn fan_out(&mut self, index: SessionIndex, seq: Seq) -> usize {
+    /// Sends each client of the session its copy of a packet, which the session holds; returns how many copies that were.
+    fn fan_out(&mut self, now: Instant, (index, seq): (SessionIndex, Seq), budget: usize) -> usize {
         let session = self.node.session(index);
-        let Some((session, payload)) =
-            session.and_then(|session| Some((session, session.packet(seq)?)))
+        let held = session.and_then(|session| Some((session, session.packet(seq)?)));
+        let (Some((session, payload)), Some(Some(route))) = (held, self.routes.get_mut(index.0))
         else {
             return 0;
         };
-        let Some(route) = self.routes.get_mut(index.0).and_then(Option::as_mut) else {
-            return 0;
-        };
-        let inner = InnerHeader::read(payload.headers(payload.meta().inner_header_len.into()));
-        let Ok(inner) = inner else {
-            self.drops.count(DropReason::InnerBad);
-            return 0;
-        };
         route.follow_epoch(session.epoch());
+        let mut fan_out = FanOut {
+            now,
+            ports: &mut self.ports,
+            pools: &self.pools,
+            drops: &mut self.drops,
+        };
+        let places = 0..route.clients.len();
+        let reached = fan_out.send(route, (seq, payload), places.clone(), budget);
+        if reached < places.end {
+            self.unfinished = Some(Unfinished {
+                index,
+                seq,
+                payload: payload.clone(),
+                done: reached
+                    .checked_sub(1)
+                    .and_then(|place| route.clients.key(place)),
+                last: route.clients.key(places.end - 1),
+            });
+        }
+        reached
+    }
+
+    /// Goes on with a packet; the clients may be others than when it began.
+    fn resume(&mut self, now: Instant, mut unfinished: Unfinished, budget: usize) -> usize {
+        let Some(Some(route)) = self.routes.get_mut(unfinished.index.0) else {
+            return 0;
+        };
+        let place = |key: Option<ClientKey>| key.map_or(0, |key| route.clients.place_after(key));
+        let places = place(unfinished.done)..place(unfinished.last);
+        let mut fan_out = FanOut {
+            now,
+            ports: &mut self.ports,
+            pools: &self.pools,
+            drops: &mut self.drops,
+        };
+        let packet = (unfinished.seq, &unfinished.payload);
+        let reached = fan_out.send(route, packet, places.clone(), budget);
+        if reached < places.end {
+            if reached > places.start {
+                unfinished.done = route.clients.key(reached - 1);
+            }
+            self.unfinished = Some(unfinished);
+        }
+        reached - places.start
+    }
+
+    /// The session is removed: nobody gets any more of it.
+    pub(super) fn forget_unfinished(&mut self, index: SessionIndex) {
+        self.unfinished
+            .take_if(|unfinished| unfinished.index == index);
+    }
+}
+
+/// What a fan-out needs of the worker.
+struct FanOut<'a> {
+    now: Instant,
+    ports: &'a mut [WorkerPort],
+    pools: &'a Pools,
+    drops: &'a mut DropCounters,
+}
+
+impl FanOut<'_> {
+    /// Sends the clients at `places` their copies, until the budget is used or a port is full; returns the place of the
+    /// first that has none yet.
+    fn send(
+        &mut self,
+        route: &mut Route,
+        (seq, payload): (Seq, &SharedPayload),
+        places: Range<usize>,
+        budget: usize,
+    ) -> usize {
+        let Ok(inner) = InnerHeader::read(payload.headers()) else {
+            self.drops.count(DropReason::InnerBad);
+            return places.end;
+        };
+        // A buffer that went down the tree as it is can't follow a header: one that can is made, once.
+        let plain = if payload.can_be_chained() || places.len() < 2 {
+            None
+        } else {
+            payload.copy(&self.pools.packets)
+        };
         let packet = Template::new(&inner);
-        for clients in route.clients.chunks_mut(CHUNK) {
-            let mut copies = Copies {
-                packet: &packet,
-                udp_len: inner.udp_len,
-                payload,
-                lent: payload.lend(clients.len() as u16),
-            };
-            for client in clients.iter_mut().filter(|client| client.from <= seq) {
-                let port = &mut self.ports[usize::from(client.entry.port.0)];
-                if let Err(reason) = copies.send(&mut client.entry, port, &self.pools) {
-                    self.drops.count(reason);
-                }
+        let copies = Copies {
+            packet: &packet,
+            udp_len: inner.udp_len,
+            payload: plain.as_ref().unwrap_or(payload),
+            pools: self.pools,
+        };
+        let end = places.end.min(places.start + budget);
+        let mut place = places.start;
+        while place < end {
+            if self.ports.iter().any(|port| port.is_full(self.now)) {
+                break;
+            }
+            let chunk = place..end.min(place + CHUNK);
+            place = chunk.end;
+            if route.clients.all_take(seq) {
+                self.send_chunk(&copies, route.clients.entries_mut(chunk));
+            } else {
+                let clients = route.clients.takers_mut(chunk, seq);
+                clients.for_each(|client| self.send_one(&copies, client));
             }
         }
-        route.clients.len()
+        place
+    }
+
+    /// Sends copies to clients, port by port.
+    #[inline]
+    fn send_chunk(&mut self, copies: &Copies<'_>, mut clients: &mut [ClientEntry]) {
+        while let Some(first) = clients.first() {
+            let PortIndex(port) = first.port;
+            let same = clients.iter().take_while(|client| client.port.0 == port);
+            let (batch, rest) = clients.split_at_mut(same.count());
+            clients = rest;
+            let port = &mut self.ports[usize::from(port)];
+            if !copies.send_batch(batch, port) {
+                batch
+                    .iter_mut()
+                    .for_each(|client| self.send_one(copies, client));
+            }
+        }
+    }
+
+    fn send_one(&mut self, copies: &Copies<'_>, client: &mut ClientEntry) {
+        let port = &mut self.ports[usize::from(client.port.0)];
+        if let Err(reason) = copies.send(client, port) {
+            self.drops.count(reason);
+        }
     }
 }
 
-impl Client {
-    /// Sends the client alone its copy of a packet, and counts it.
-    pub(super) fn send(
-        &mut self,
-        port: &mut WorkerPort,
-        pools: &Pools,
-        (inner, payload): (&InnerHeader, &SharedPayload),
-    ) -> Result<(), DropReason> {
-        let mut copies = Copies {
-            packet: &Template::new(inner),
-            udp_len: inner.udp_len,
-            payload,
-            lent: payload.lend(1),
-        };
-        copies.send(&mut self.entry, port, pools)
-    }
-}
-
-/// The copies of a packet that are made in one go.
-struct Copies<'a> {
-    packet: &'a Template,
+/// The copies of a packet.
+pub(super) struct Copies<'a> {
+    pub(super) packet: &'a Template,
     /// Length of the UDP header and payload, in bytes.
-    udp_len: u16,
-    payload: &'a SharedPayload,
-    /// A reference for each of them.
-    lent: Lent<'a>,
+    pub(super) udp_len: u16,
+    pub(super) payload: &'a SharedPayload,
+    pub(super) pools: &'a Pools,
 }
 
 impl Copies<'_> {
+    /// Whether the packet is too long for the port.
+    #[inline]
+    fn is_too_big(&self, port: &WorkerPort) -> bool {
+        self.udp_len > port.mtu.saturating_sub(self.packet.ip_len() as u16)
+    }
+
+    /// Sends clients behind one port, whose next hops are known, their copies all at once, and counts them. `false`: none
+    /// was sent, since something stands in the way that has to be looked at for each of them.
+    #[inline]
+    fn send_batch(&self, clients: &mut [ClientEntry], port: &mut WorkerPort) -> bool {
+        let chained = port.chained && self.payload.can_be_chained();
+        // All clients of a session have addresses of one family.
+        let suits = clients
+            .first()
+            .is_some_and(|client| self.packet.suits(client));
+        if !chained || !suits || self.is_too_big(port) || !port.has_room_for(clients.len()) {
+            return false;
+        }
+        let Some(buffers) = self.pools.headers.take::<CHUNK>(clients.len()) else {
+            return false;
+        };
+        match self.packet {
+            Template::V4(packet) => {
+                let headers = clients.iter_mut().map(|client| {
+                    client.packets += 1;
+                    move |area: &mut CopyArea| client.fill(area, packet)
+                });
+                port.tx.push_chains::<COPY_HEADERS, COPY_AREA, CHUNK>(
+                    buffers,
+                    self.payload,
+                    headers,
+                );
+            }
+            Template::V6(packet) => {
+                let headers = clients.iter_mut().map(|client| {
+                    client.packets += 1;
+                    move |area: &mut CopyAreaIpv6| client.fill_ipv6(area, packet)
+                });
+                port.tx
+                    .push_chains::<COPY_HEADERS_IPV6, COPY_AREA_IPV6, CHUNK>(
+                        buffers,
+                        self.payload,
+                        headers,
+                    );
+            }
+        }
+        port.flush_bursts();
+        true
+    }
+
     /// Sends a client its copy, and counts it.
     #[inline]
-    fn send(
-        &mut self,
+    pub(super) fn send(
+        &self,
         client: &mut ClientEntry,
         port: &mut WorkerPort,
-        pools: &Pools,
     ) -> Result<(), DropReason> {
-        let sent = self
-            .make(client, port, pools)
-            .and_then(|frame| port.send(frame));
+        let sent = self.make(client, port).and_then(|frame| port.send(frame));
         match sent {
             Ok(()) => client.packets += 1,
             Err(_) => client.dropped += 1,
@@ -114,38 +267,31 @@ impl Copies<'_> {
         sent
     }
 
-    #[inline]
-    fn make(
-        &mut self,
-        client: &ClientEntry,
-        port: &WorkerPort,
-        pools: &Pools,
-    ) -> Result<Frame, DropReason> {
+    fn make(&self, client: &ClientEntry, port: &WorkerPort) -> Result<Frame, DropReason> {
         if !client.is_resolved() {
             return Err(DropReason::ArpUnresolved);
         }
-        if self.udp_len > port.mtu.saturating_sub(self.packet.ip_len() as u16) {
+        if self.is_too_big(port) {
             return Err(DropReason::TooBig);
         }
         if !self.packet.suits(client) {
             return Err(DropReason::FamilyWrong);
         }
-        let mut head = pools.headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
+        let mut head = self
+            .pools
+            .headers
+            .alloc()
+            .ok_or(DropReason::NoHeaderBuffer)?;
         match self.packet {
             Template::V4(packet) => {
-                let area = head.append(COPY_HEADERS);
-                let area = area.and_then(|area| area.first_chunk_mut());
+                let area = head.restart::<COPY_HEADERS, COPY_AREA>();
                 client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
             }
             Template::V6(packet) => {
-                let area = head.append(COPY_HEADERS_IPV6);
-                let area = area.and_then(|area| area.first_chunk_mut());
+                let area = head.restart::<COPY_HEADERS_IPV6, COPY_AREA_IPV6>();
                 client.fill_ipv6(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
             }
         }
-        if port.chained {
-            return Frame::chain_lent(head, &mut self.lent).ok_or(DropReason::NoHeaderBuffer);
-        }
-        Frame::linear(head, self.payload, &pools.packets).ok_or(DropReason::NoPacketBuffer)
+        port.join(head, self.payload, &self.pools.packets)
     }
 }

@@ -94,13 +94,9 @@ fn block_of(first: Seq, count: u8) -> impl Iterator<Item = (u8, Seq)> + Clone {
 }
 
 fn record(payload: &SharedPayload) -> Record<'_> {
-    let meta = payload.meta();
     Record {
-        timestamp: meta.ingress_ns,
-        packet: [
-            payload.headers(meta.inner_header_len.into()),
-            payload.data(),
-        ],
+        timestamp: payload.meta().ingress_ns,
+        packet: [payload.headers(), payload.data()],
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::Instant;
 
 use super::TX_ROOM;
+use super::kernel::KernelPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
 use crate::drops::DropReason;
@@ -39,6 +40,8 @@ pub(crate) struct WorkerPort {
     pub(crate) tree_offered: u64,
     pub(crate) tree_dropped: u64,
     pub(crate) tx_dropped: u64,
+    /// Where the kernel gets what is not ours.
+    pub(crate) kernel: Option<Box<KernelPort>>,
     stuck_since: Option<Instant>,
 }
 
@@ -77,6 +80,7 @@ impl WorkerPort {
             tree_offered: 0,
             tree_dropped: 0,
             tx_dropped: 0,
+            kernel: None,
             stuck_since: None,
         }
     }
@@ -132,6 +136,23 @@ impl WorkerPort {
         })
     }
 
+    /// Whether that many frames can be queued. Makes room by a flush, if it has to.
+    #[inline]
+    pub(crate) fn has_room_for(&mut self, count: usize) -> bool {
+        if self.tx.room() < count {
+            self.flush();
+        }
+        self.tx.room() >= count
+    }
+
+    /// Hands over what is complete of bursts.
+    #[inline]
+    pub(crate) fn flush_bursts(&mut self) {
+        if self.tx.len() >= BURST {
+            self.flush();
+        }
+    }
+
     /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
     /// everything for a while does not hold up the other ports; it drops what does not fit.
     #[inline]
@@ -150,10 +171,12 @@ impl WorkerPort {
         payload: &SharedPayload,
         packets: &Pool,
     ) -> Result<Frame, DropReason> {
-        if self.chained {
-            return Ok(Frame::chain(header, payload));
-        }
-        Frame::linear(header, payload, packets).ok_or(DropReason::NoPacketBuffer)
+        let frame = if self.chained && payload.can_be_chained() {
+            Frame::chain(header, payload)
+        } else {
+            Frame::linear(header, payload, packets)
+        };
+        frame.ok_or(DropReason::NoPacketBuffer)
     }
 
     pub(crate) fn flush(&mut self) -> usize {

@@ -4,7 +4,7 @@ mod by_overlay;
 mod by_tree;
 
 use overlay::wire::{FLAG_SECOND, Header};
-use overlay::{Instant, Reject};
+use overlay::{Instant, Reject, SessionIndex};
 
 use super::{RX_BURST, Worker};
 use crate::drops::DropReason;
@@ -18,18 +18,18 @@ use crate::rx::Burst;
 
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
-    pub(super) fn receive_all(&mut self, now: Instant) -> usize {
+    pub(super) fn receive_all<const SWITCHES: bool>(&mut self, now: Instant) -> usize {
         let mut work = 0;
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
             work += self.ports[place].rx.recv(&mut burst);
             let port = PortIndex(place as u16);
-            if self.ports[place].impaired.is_some() {
+            if SWITCHES && self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
                 for mbuf in burst {
-                    self.receive(now, port, mbuf);
+                    self.receive::<SWITCHES>(now, port, mbuf);
                 }
             }
         }
@@ -60,16 +60,22 @@ impl Worker {
             let Some(mbuf) = impaired.and_then(|impaired| impaired.poll(now)) else {
                 return work;
             };
-            self.receive(now, port, mbuf);
+            self.receive::<true>(now, port, mbuf);
         }
         2 * RX_BURST
     }
 
     /// Takes one frame.
-    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf) {
+    pub(super) fn receive<const SWITCHES: bool>(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        mbuf: Mbuf,
+    ) {
         let this = &mut self.ports[usize::from(port.0)];
         let parsed = parse(mbuf.data(), &this.local);
-        if this.impaired.is_none() && matches!(parsed, Ok(Parsed::Data { .. })) {
+        let is_counted = SWITCHES && this.impaired.is_some();
+        if !is_counted && matches!(parsed, Ok(Parsed::Data { .. })) {
             this.tree_offered += 1;
         }
         let taken = match parsed {
@@ -78,7 +84,10 @@ impl Worker {
                 channel,
                 inner,
             }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
-            Ok(Parsed::Flow { inner }) => self.receive_flow(now, port, mbuf, &inner),
+            Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
+                Some(index) => self.receive_flow(now, port, (index, mbuf), &inner),
+                None => return self.end_here(now, port, mbuf.data(), DropReason::FlowUnknown),
+            },
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -112,26 +121,28 @@ impl Worker {
                 channel,
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
-            Ok(Parsed::Arp(packet)) => self.resolve(now, port, &packet.into()),
-            Ok(Parsed::Nd(packet)) => self.resolve(now, port, &packet.into()),
-            Err(reason) => Err(reason),
+            Ok(Parsed::Arp(packet)) => {
+                return self.resolve(now, port, &packet.into(), mbuf.data());
+            }
+            Ok(Parsed::Nd(packet)) => {
+                return self.resolve(now, port, &packet.into(), mbuf.data());
+            }
+            Err(reason) => return self.end_here(now, port, mbuf.data(), reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
     }
 
-    /// A unicast packet: of a session that begins here, or of nobody.
+    /// A unicast packet of a session that begins here.
     #[inline(always)]
     fn receive_flow(
         &mut self,
         now: Instant,
         port: PortIndex,
-        mbuf: Mbuf,
+        (index, mbuf): (SessionIndex, Mbuf),
         inner: &Inner,
     ) -> Result<(), DropReason> {
-        let index = self.flows.find(&inner.header);
-        let index = index.ok_or(DropReason::FlowUnknown)?;
         if let Err(reason) = inner.verify(mbuf.data()) {
             if reason == DropReason::TtlExpired {
                 self.tell_source(now, port, (mbuf, inner), IcmpError::TimeExceeded);
@@ -178,21 +189,23 @@ impl Worker {
         }
     }
 
-    /// What a station says of itself, or asks for.
-    fn resolve(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        packet: &Resolution,
-    ) -> Result<(), DropReason> {
-        let action = self.next_hops.handle(now, port, packet)?;
+    /// ARP or ND. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and what is
+    /// not for us; questions for our addresses are answered here alone.
+    #[cold]
+    fn resolve(&mut self, now: Instant, port: PortIndex, packet: &Resolution, frame: &[u8]) {
+        let action = match self.next_hops.handle(now, port, packet) {
+            Ok(action) => action,
+            Err(reason) => return self.end_here(now, port, frame, reason),
+        };
+        if packet.is_answer() {
+            self.copy_to_kernel(now, port, frame);
+        }
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
         if let Some(reply) = action.reply {
             self.send_bytes(port, reply.as_bytes());
         }
-        Ok(())
     }
 }
 

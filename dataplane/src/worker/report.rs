@@ -69,6 +69,9 @@ impl Worker {
             said.tree_offered = port.tree_offered;
             said.tree_dropped = port.tree_dropped;
             said.impairment = port.impairment_stats();
+            if let (Some(said), Some(kernel)) = (&mut said.kernel, &port.kernel) {
+                (said.to_kernel, said.from_kernel) = kernel.counters();
+            }
         }
         for worker in &mut snapshot.workers {
             worker.turns = self.counters.turns;
@@ -169,11 +172,11 @@ impl Worker {
         said.repair_latency_us.clone_from(&stats.repair_latency);
         let route = self.route(index)?;
         said.parity_sent = route.parity.as_ref().map_or(0, |parity| parity.sent);
-        for (client, said) in route.clients.iter().zip(&mut said.clients) {
-            said.resolved = client.entry.is_resolved();
+        for ((client, entry), said) in route.clients.iter().zip(&mut said.clients) {
+            said.resolved = entry.is_resolved();
             said.catching_up = client.is_catching_up();
-            said.packets = client.entry.packets;
-            said.dropped = client.entry.dropped;
+            said.packets = entry.packets;
+            said.dropped = entry.dropped;
         }
         session.parent()
     }

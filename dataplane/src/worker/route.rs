@@ -2,44 +2,15 @@
 
 use std::net::IpAddr;
 use std::ops::{Index, IndexMut};
-use std::time::Duration;
 
 use overlay::{Epoch, Fec, NeighborId, Order, Seq, Session, SessionConfig as Protocol, Tree};
 
-use crate::client::ClientEntry;
+use super::clients::Clients;
 use crate::config::{Delivery, Flow, SessionConfig};
 use crate::encap::{Encap, Outer, overhead, source_port};
 use crate::fec::{Codec, packet_max};
 use crate::frame::{Addresses, Local, Mac, PortIndex};
 use crate::payload::SharedPayload;
-
-/// Tells one client from all others that the node ever had; grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ClientKey(pub(crate) u64);
-
-/// A client, as its session's fan-out goes through them. What is read for each copy lies in the entry.
-#[derive(Clone, Debug)]
-pub(crate) struct Client {
-    pub(crate) entry: ClientEntry,
-    pub(crate) key: ClientKey,
-    /// The first sequence of the route's epoch that it gets with the others: with repairs passed on as they come, older
-    /// ones may still follow. [`Client::CATCHING_UP`]: none yet.
-    pub(crate) from: Seq,
-    /// Its next hop on the entry's port.
-    pub(crate) next_hop: IpAddr,
-    /// How much history it gets when it is new.
-    pub(crate) catch_up: Duration,
-}
-
-impl Client {
-    /// As `from`: the client gets history on its own. No packet has this sequence.
-    pub(crate) const CATCHING_UP: Seq = Seq(u64::MAX);
-
-    /// Whether it gets history, and is not served with the others yet.
-    pub(crate) fn is_catching_up(&self) -> bool {
-        self.from == Client::CATCHING_UP
-    }
-}
 
 /// The trees through one port.
 pub(crate) struct Branch {
@@ -97,8 +68,7 @@ pub(crate) struct Route {
     pub(crate) parity: Option<Box<Parity>>,
     /// The life of the ingress in which the clients' `from` counts.
     pub(crate) epoch: Option<Epoch>,
-    /// Ascending by key.
-    pub(crate) clients: Vec<Client>,
+    pub(crate) clients: Clients,
 }
 
 /// A session on its way to the worker.
@@ -199,7 +169,7 @@ impl Route {
             fec: config.fec,
             parity: config.fec.and_then(parity),
             epoch: None,
-            clients: Vec::new(),
+            clients: Clients::default(),
         }
     }
 
@@ -237,49 +207,12 @@ impl Route {
         branches.any(|branch| branch.active != none) || !self.clients.is_empty()
     }
 
-    /// The client of that key.
-    pub(crate) fn client_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
-        let place = self.clients.binary_search_by_key(&key, |client| client.key);
-        self.clients.get_mut(place.ok()?)
-    }
-
-    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: IpAddr, mac: Option<Mac>) {
-        for client in &mut self.clients {
-            if client.entry.port == port && client.next_hop == address {
-                client.entry.set_next_hop(mac);
-            }
-        }
-    }
-
     /// Follows the ingress into another life: those that are clients then get all of it. One that catches up goes on to.
     pub(crate) fn follow_epoch(&mut self, epoch: Option<Epoch>) {
         if epoch != self.epoch {
             self.epoch = epoch;
-            for client in &mut self.clients {
-                if !client.is_catching_up() {
-                    client.from = Seq(0);
-                }
-            }
+            self.clients.begin_epoch();
         }
-    }
-
-    /// Lets `fresh` take the place of the clients. Those that stay keep their counters; those that are new get what
-    /// comes from `from` on, or catch up. Returns the old list, to be freed elsewhere.
-    pub(crate) fn replace_clients(&mut self, mut fresh: Vec<Client>, from: Seq) -> Vec<Client> {
-        let mut old = self.clients.iter().peekable();
-        for client in &mut fresh {
-            while old.next_if(|old| old.key < client.key).is_some() {}
-            match old.next_if(|old| old.key == client.key) {
-                Some(old) => {
-                    client.entry.packets = old.entry.packets;
-                    client.entry.dropped = old.entry.dropped;
-                    client.from = old.from;
-                }
-                None if client.catch_up > Duration::ZERO => client.from = Client::CATCHING_UP,
-                None => client.from = from,
-            }
-        }
-        std::mem::replace(&mut self.clients, fresh)
     }
 }
 

@@ -258,7 +258,7 @@ fn packet_header(
     (header, ttl): (&Header, u8),
     payload: &SharedPayload,
 ) -> Result<Mbuf, DropReason> {
-    let inner = payload.headers(payload.meta().inner_header_len.into());
+    let inner = payload.headers();
     let mut mbuf = headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
     let area = mbuf
         .append(encap.outer_len() + inner.len())

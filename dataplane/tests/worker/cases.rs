@@ -10,15 +10,28 @@ use overlay::wire::{
 };
 use overlay::{Epoch, Fec, Mode, Seq, SessionId};
 
+use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
-use crate::{Bench, client, session};
+use crate::{Bench, client, families, session};
 
 /// A name that says what holds, and what shows it.
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 12] = [
+    (
+        "any_family_goes_inside_any_other",
+        families::any_family_goes_inside_any_other,
+    ),
+    (
+        "a_source_is_told_why_its_packet_goes_nowhere",
+        families::a_source_is_told_why_its_packet_goes_nowhere,
+    ),
+    (
+        "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
+        the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
+    ),
     (
         "a_repair_for_several_children_goes_down_the_tree_once",
         a_repair_for_several_children_goes_down_the_tree_once,
@@ -65,12 +78,12 @@ const INTERVAL: Duration = Duration::from_millis(3);
 /// Where the source sends to.
 const GROUP_FLOW: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 5004);
 
-fn of_tree(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
+pub(crate) fn of_tree(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
     let (header, body) = datagram.open()?;
     (datagram.is_of_tree() && header.kind == kind).then(|| (header, body.to_vec()))
 }
 
-fn of_overlay(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
+pub(crate) fn of_overlay(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
     let (header, body) = datagram.open()?;
     (!datagram.is_of_tree() && header.kind == kind).then(|| (header, body.to_vec()))
 }
@@ -106,7 +119,7 @@ fn had(host: &mut Station, client: &ClientConfig, last: u64) -> Vec<RangeInclusi
 }
 
 impl Bench {
-    fn begin(&mut self, config: &SessionConfig) -> Stream {
+    pub(crate) fn begin(&mut self, config: &SessionConfig) -> Stream {
         self.node.add_session(config.clone()).unwrap();
         self.until_session(config.id.0, "its clients are found", |said| {
             said.clients.iter().all(|client| client.resolved)
@@ -293,9 +306,9 @@ fn code_at_the_ingress(bench: &mut Bench, fec: Option<Fec>, parity: u8) -> (Pack
     let config = SessionConfig {
         upstream: Vec::new(),
         downstream: vec!["first".into()],
-        source: Ipv4Addr::new(10, 0, 3, 1),
+        source: Ipv4Addr::new(10, 0, 3, 1).into(),
         flow: Some(Flow {
-            destination: GROUP_FLOW.0,
+            destination: GROUP_FLOW.0.into(),
             port: GROUP_FLOW.1,
             source: None,
         }),
@@ -460,9 +473,9 @@ fn ingress(id: u32) -> SessionConfig {
     SessionConfig {
         upstream: Vec::new(),
         downstream: vec!["first".into()],
-        source: Ipv4Addr::new(10, 0, 3, 1),
+        source: Ipv4Addr::new(10, 0, 3, 1).into(),
         flow: Some(Flow {
-            destination: GROUP_FLOW.0,
+            destination: GROUP_FLOW.0.into(),
             port: GROUP_FLOW.1,
             source: None,
         }),

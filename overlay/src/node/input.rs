@@ -16,12 +16,10 @@ impl<P> Node<P> {
         timestamp: u64,
         packet: P,
     ) -> Option<Header> {
-        let header = self
-            .entry(index)?
-            .session
-            .handle_source(now, timestamp, packet);
-        self.touch(index);
-        header
+        let mut run = self.source_run(now, index)?;
+        let header = run.header(timestamp);
+        run.push(packet);
+        Some(header)
     }
 
     /// Takes a packet of a tree. `Ok`: it is held, and to be sent on down the tree that its flags name, for the first
@@ -35,9 +33,9 @@ impl<P> Node<P> {
         header: &Header,
         packet: P,
     ) -> Result<SessionIndex, Reject> {
-        self.with_session(header, |session, _| {
-            session.handle_data(now, header, packet)
-        })
+        let mut run = self.tree_run(now, header)?;
+        run.push(header, packet)?;
+        Ok(run.index())
     }
 
     /// Takes a heartbeat of the tree. It is not sent on: each node announces its own lead.

@@ -151,13 +151,13 @@ impl<P> Node<P> {
     }
 
     fn find_transmit(&mut self, now: Instant) -> Option<(SessionIndex, Found)> {
-        while let Some(index) = self.sending.pop_front() {
+        while let Some(index) = self.turns.sending.pop_front() {
             let Some(entry) = self.entries[index.0].as_mut() else {
                 continue;
             };
             let found = find_in(&mut entry.session, now, &mut self.neighbors, &self.config);
             if let Some(found) = found {
-                self.sending.push_back(index);
+                self.turns.sending.push_back(index);
                 return Some((index, found));
             }
             entry.sending = false;

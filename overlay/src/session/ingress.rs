@@ -36,31 +36,31 @@ impl Announcer {
 }
 
 impl<P> Session<P> {
-    /// Numbers a packet of the source and keeps it. The header is that of the data packet to send down the tree, its
-    /// timestamp the one given. `None` at a node that is not the ingress, or has ended the stream; the packet is dropped.
-    pub(crate) fn handle_source(
-        &mut self,
-        now: Instant,
-        timestamp: u64,
-        packet: P,
-    ) -> Option<Header> {
-        let epoch = self.epoch.filter(|_| self.ingress && !self.ended)?;
+    /// Whether packets of the source are numbered here: not at a node that is not the ingress, or has ended the stream.
+    pub(crate) fn takes_source(&self) -> bool {
+        self.ingress && !self.ended
+    }
+
+    /// The header of the data packet that the source's next packet becomes.
+    pub(crate) fn source_header(&self, timestamp: u64) -> Header {
+        Header {
+            timestamp,
+            ..self.header(Kind::Data, self.window.next())
+        }
+    }
+
+    /// Numbers a packet of the source and keeps it; returns the packet that had to make room for it. The caller has
+    /// checked [`Session::takes_source`].
+    pub(crate) fn push_source(&mut self, now: Instant, packet: P) -> Option<P> {
         self.announcer.lead_moved(now);
         let sequence = self.window.next();
-        self.make_room(now, sequence);
+        let evicted = self.make_room(now, sequence);
         self.window.push(Slot::Held(packet, now));
         self.packet_is_in(sequence, Source::Tree(Tree::First));
         if let Some(maker) = &mut self.parity_maker {
             maker.packet_sent(now, sequence);
         }
-        Some(Header {
-            kind: Kind::Data,
-            flags: 0,
-            epoch,
-            session: self.config.id,
-            sequence,
-            timestamp,
-        })
+        evicted
     }
 
     /// The next heartbeat, when it is due.
@@ -93,10 +93,13 @@ impl<P> Session<P> {
         }
     }
 
-    /// Makes the window fit `seq` and one more packet.
-    pub(super) fn make_room(&mut self, now: Instant, seq: Seq) {
+    /// Makes the window fit `seq` and one more packet. Returns the last packet that had to go: there is one at most,
+    /// unless less may be held than before.
+    pub(super) fn make_room(&mut self, now: Instant, seq: Seq) -> Option<P> {
+        let mut evicted = None;
         while !self.window.has_room_for(seq) || self.window.held() >= self.held_max {
-            self.evict_trail(now);
+            evicted = self.evict_trail(now).or(evicted);
         }
+        evicted
     }
 }

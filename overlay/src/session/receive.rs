@@ -64,21 +64,23 @@ pub enum Reject {
 }
 
 impl<P> Session<P> {
-    /// Takes a packet of a tree. `Ok`: it is held and to be sent on down that tree, whose first one it is.
+    /// Takes a packet of a tree. `Ok`: it is held and to be sent on down that tree, whose first one it is; with the
+    /// packet that had to make room for it.
     pub(crate) fn handle_data(
         &mut self,
         now: Instant,
         header: &Header,
         packet: P,
-    ) -> Result<(), Reject> {
+    ) -> Result<Option<P>, Reject> {
         let seq = header.sequence;
         let (tree, mark) = tree_of(header);
         self.follow_epoch(now, header.epoch, seq)?;
+        let mut evicted = None;
         if seq >= self.window.next() {
-            self.append(now, seq, packet, Source::Tree(tree))?;
+            evicted = self.append(now, seq, packet, Source::Tree(tree))?;
         } else {
             match self.window.slot(seq) {
-                Slot::Missing => self.fill(now, seq, packet, Source::Tree(tree)),
+                Slot::Missing => evicted = self.fill(now, seq, packet, Source::Tree(tree)),
                 Slot::Held(_, at) => {
                     let behind = now.since(*at);
                     if self.window.marks_mut(seq).has(mark) {
@@ -92,7 +94,7 @@ impl<P> Session<P> {
         }
         self.window.marks_mut(seq).add(mark);
         self.copying.came_by_tree(tree);
-        Ok(())
+        Ok(evicted)
     }
 
     /// Takes a repair. `Ok`: it filled a gap.
@@ -136,7 +138,8 @@ impl<P> Session<P> {
         self.follow_epoch(now, header.epoch, seq)?;
         self.stats.copies_received += 1;
         if seq >= self.window.next() {
-            return self.append(now, seq, packet, Source::Copy);
+            self.append(now, seq, packet, Source::Copy)?;
+            return Ok(());
         }
         match self.window.slot(seq) {
             Slot::Missing => {
@@ -152,15 +155,21 @@ impl<P> Session<P> {
         }
     }
 
-    /// Takes a packet that lies at or above the end of the window.
-    fn append(&mut self, now: Instant, seq: Seq, packet: P, source: Source) -> Result<(), Reject> {
+    /// Takes a packet that lies at or above the end of the window; returns one that had to make room for it.
+    fn append(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        packet: P,
+        source: Source,
+    ) -> Result<Option<P>, Reject> {
         self.advance_to(now, seq)?;
-        self.make_room(now, seq);
+        let evicted = self.make_room(now, seq);
         self.window.push(Slot::Held(packet, now));
         self.packet_is_in(seq, source);
         self.announcer.lead_moved(now);
         self.block_may_be_over(now, seq);
-        Ok(())
+        Ok(evicted)
     }
 
     /// Learns the parent's lead. It is not sent on: each node announces its own.
@@ -351,8 +360,8 @@ impl<P> Session<P> {
         Ok(())
     }
 
-    /// Fills the gap `seq`.
-    pub(super) fn fill(&mut self, now: Instant, seq: Seq, packet: P, source: Source) {
+    /// Fills the gap `seq`; returns a packet that had to make room for it.
+    pub(super) fn fill(&mut self, now: Instant, seq: Seq, packet: P, source: Source) -> Option<P> {
         let own = seq >= self.first;
         if own && !matches!(source, Source::Tree(_)) {
             let latency = now.since(self.asks.since(seq));
@@ -360,8 +369,9 @@ impl<P> Session<P> {
         }
         self.asks.close(seq);
         self.stats.in_flight -= u64::from(own);
+        let mut evicted = None;
         while self.window.held() >= self.held_max && self.window.trail() < seq {
-            self.evict_trail(now);
+            evicted = self.evict_trail(now).or(evicted);
         }
         self.window.put(seq, Slot::Held(packet, now));
         self.gap_closed(seq);
@@ -369,6 +379,7 @@ impl<P> Session<P> {
             .gap_is_filled(&mut self.window, seq, own, source);
         self.packet_is_in(seq, source);
         self.block_may_be_whole(seq);
+        evicted
     }
 
     /// Counts the packet that just came in and queues it for delivery.

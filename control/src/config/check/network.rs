@@ -32,6 +32,7 @@ pub(super) fn check_ports(node: &NodeConfig, findings: &mut Findings) {
     check_unique(devices, findings, |_| {
         "two ports share one device".to_owned()
     });
+    check_kernel_interfaces(node, findings);
     for (i, port) in node.ports.iter().enumerate() {
         check_port(&format!("port[{i}]"), port, findings);
         for (j, other) in node.ports.iter().enumerate().take(i) {
@@ -65,6 +66,32 @@ fn shared_subnet<'p>(port: &'p PortConfig, other: &'p PortConfig) -> Option<&'p 
     } else {
         theirs
     })
+}
+
+/// Kernel interfaces have names of their own, which no device of a port has.
+fn check_kernel_interfaces(node: &NodeConfig, findings: &mut Findings) {
+    let with_kernel = node.ports.iter().enumerate();
+    let names: Vec<(String, &str)> = with_kernel
+        .filter_map(|(i, port)| {
+            let kernel = port.kernel.as_ref()?;
+            Some((format!("port[{i}].kernel"), kernel.interface.as_str()))
+        })
+        .collect();
+    for (path, name) in &names {
+        let devices = node.ports.iter().map(|port| hardware(&port.device));
+        if devices
+            .into_iter()
+            .any(|device| device == format!("iface={name}"))
+        {
+            let message = format!("the kernel interface `{name}` is the device of a port");
+            let fault =
+                Fault::new(message).hint("write the name of an interface that is not there");
+            findings.error(&[(path, "")], fault);
+        }
+    }
+    check_unique(names.into_iter(), findings, |name| {
+        format!("two ports have the kernel interface `{name}`")
+    });
 }
 
 /// What tells one device from another: the interface behind a virtual device, not the number that DPDK knows it by.

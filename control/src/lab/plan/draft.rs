@@ -166,6 +166,7 @@ impl<'t> Draft<'t> {
                 .link
                 .map(|(link, end)| self.end_impair(link, end).impair)
                 .filter(|seeded| seeded.impair != Impair::default()),
+            kernel: self.topology.node.kernel.then_some(true),
         };
         attachments.map(port).collect()
     }

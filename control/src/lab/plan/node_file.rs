@@ -50,6 +50,8 @@ pub(super) struct Port {
     pub(super) mtu: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) impair: Option<SeededImpair>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kernel: Option<bool>,
 }
 
 /// What a link does to packets, with the seed of this end of it.

@@ -124,6 +124,21 @@ pub(super) const PORTS: &[Column] = &[
     ("TX-DROPPED", true, Key("tx_dropped")),
     ("TREE-RX", true, Key("tree_offered")),
     ("TREE-LOST", true, Key("tree_dropped")),
+    (
+        "KERNEL",
+        false,
+        Made(|row, _| text(&row["kernel"]["interface"])),
+    ),
+    (
+        "TO-KERNEL",
+        true,
+        Made(|row, _| text(&row["kernel"]["to_kernel"])),
+    ),
+    (
+        "FROM-KERNEL",
+        true,
+        Made(|row, _| text(&row["kernel"]["from_kernel"])),
+    ),
 ];
 
 /// Of workers.
@@ -148,6 +163,46 @@ pub(super) const WORKERS: &[Column] = &[
     ),
     ("RX-PACKETS", true, Key("rx_packets")),
     ("TX-PACKETS", true, Key("tx_packets")),
+];
+
+/// Of stages of a worker's loop.
+pub(super) const STAGES: &[Column] = &[
+    ("WORKER", true, Key("worker")),
+    ("STAGE", false, Key("stage")),
+    ("CALLS", true, Key("calls")),
+    ("PACKETS", true, Key("packets")),
+    (
+        "PACKETS/CALL",
+        true,
+        Made(|row, _| {
+            let of = (number(row, "packets"), number(row, "busy_calls"));
+            quotient(of, 1)
+        }),
+    ),
+    (
+        "CYCLES/PACKET",
+        true,
+        Made(|row, _| {
+            let of = (number(row, "busy_cycles"), number(row, "packets"));
+            quotient(of, 0)
+        }),
+    ),
+    (
+        "CYCLES/EMPTY",
+        true,
+        Made(|row, _| {
+            let cycles = number(row, "cycles").saturating_sub(number(row, "busy_cycles"));
+            quotient(
+                (cycles, number(row, "calls") - number(row, "busy_calls")),
+                0,
+            )
+        }),
+    ),
+    (
+        "SHARE",
+        true,
+        Made(|row, _| format!("{:.1}%", row["share"].as_f64().unwrap_or(0.0) * 100.0)),
+    ),
 ];
 
 /// Of drop reasons.
@@ -194,6 +249,14 @@ pub(super) const NODE: &[Column] = &[
 
 fn number(row: &Value, key: &str) -> u64 {
     row[key].as_u64().unwrap_or(0)
+}
+
+/// The first by the second, with so many digits after the point.
+fn quotient((of, by): (u64, u64), digits: usize) -> String {
+    match by {
+        0 => "-".to_owned(),
+        _ => format!("{:.digits$}", of as f64 / by as f64),
+    }
 }
 
 /// A value as it stands in a cell.

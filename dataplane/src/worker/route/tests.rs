@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use super::*;
+use crate::client::ClientEntry;
+use crate::worker::{Client, ClientKey};
 use overlay::SessionId;
 use std::net::Ipv4Addr;
 
@@ -39,25 +43,33 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
     Route::new(&config, channel, PerTree::default(), ports, [7451, 7452])
 }
 
-fn client(key: u64) -> Client {
-    let address = Ipv4Addr::new(10, 9, 1, key as u8).into();
-    Client {
-        entry: ClientEntry::new(address, 5004, PortIndex(0), MAC),
-        key: ClientKey(key),
-        from: Seq(0),
-        next_hop: address,
-        catch_up: Duration::ZERO,
+/// Clients of these keys, each with how much it catches up.
+fn clients<const N: usize>(keys: [(u64, u64); N]) -> Clients {
+    let mut clients = Clients::with_capacity(N);
+    for (key, catch_up_ms) in keys {
+        let address = Ipv4Addr::new(10, 9, 1, key as u8).into();
+        let client = Client {
+            key: ClientKey(key),
+            from: Seq(0),
+            next_hop: address,
+            catch_up: Duration::from_millis(catch_up_ms),
+        };
+        clients.push(client, ClientEntry::new(address, 5004, PortIndex(0), MAC));
     }
+    clients.resolve(|_, _| Some(MAC));
+    clients
 }
 
 #[test]
 fn a_client_that_joined_late_gets_all_of_the_next_epoch() {
     let mut route = route(None, &[]);
     route.follow_epoch(Some(Epoch(1)));
-    route.replace_clients(vec![client(1)], Seq(1));
-    route.replace_clients(vec![client(1), client(2)], Seq(50_000));
+    route.clients.replace(clients([(1, 0)]), Seq(1));
+    route
+        .clients
+        .replace(clients([(1, 0), (2, 0)]), Seq(50_000));
     route.follow_epoch(Some(Epoch(1)));
-    let from = |route: &Route| Vec::from_iter(route.clients.iter().map(|client| client.from));
+    let from = |route: &Route| Vec::from_iter(route.clients.iter().map(|(client, _)| client.from));
     assert_eq!(from(&route), [Seq(1), Seq(50_000)]);
     route.follow_epoch(Some(Epoch(2)));
     assert_eq!(from(&route), [Seq(0), Seq(0)]);
@@ -66,24 +78,33 @@ fn a_client_that_joined_late_gets_all_of_the_next_epoch() {
 #[test]
 fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
     let mut route = route(None, &[]);
-    let late = || Client {
-        catch_up: Duration::from_millis(500),
-        ..client(2)
-    };
-    route.replace_clients(vec![client(1), late()], Seq(9));
+    let late = (2, 500);
+    route.clients.replace(clients([(1, 0), late]), Seq(9));
     route.follow_epoch(Some(Epoch(2)));
-    let caught = |route: &Route| Vec::from_iter(route.clients.iter().map(Client::is_catching_up));
+    let caught = |route: &Route| {
+        let clients = route.clients.iter();
+        Vec::from_iter(clients.map(|(client, _)| client.is_catching_up()))
+    };
     assert_eq!(caught(&route), [false, true]);
-    route.replace_clients(vec![client(1), late(), client(3)], Seq(9));
+    assert!(!route.clients.all_take(Seq(1_000_000)));
+    route
+        .clients
+        .replace(clients([(1, 0), late, (3, 0)]), Seq(9));
     assert_eq!(
         caught(&route),
         [false, true, false],
         "it stays, and goes on"
     );
-    route.client_mut(ClientKey(2)).unwrap().from = Seq(12);
-    route.replace_clients(vec![client(1), late()], Seq(50));
-    assert_eq!(route.clients[1].from, Seq(12), "it is not caught up anew");
-    assert!(route.client_mut(ClientKey(3)).is_none());
+    assert!(route.clients.serve_from(ClientKey(2), Seq(12)));
+    let takes_all = |seq| route.clients.all_take(Seq(seq));
+    assert_eq!((takes_all(11), takes_all(12)), (false, true));
+    route.clients.replace(clients([(1, 0), late]), Seq(50));
+    assert_eq!(
+        route.clients.iter().nth(1).map(|(client, _)| client.from),
+        Some(Seq(12)),
+        "it is not caught up anew"
+    );
+    assert!(route.clients.entry_mut(ClientKey(3)).is_none());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::node::turns::EVENTS_MAX;
 use crate::{CatchUp, SessionStats};
 
 /// Packets sent without an input between: several queues of 4096.

@@ -186,9 +186,9 @@ fn the_end_is_told_once_and_no_more_is_taken() {
         ..config(None)
     };
     let mut session: Session<u64> = Session::new(START, ingress, Epoch(1));
-    session.handle_source(START, 0, 1).unwrap();
+    session.push_source(START, 1);
     session.end(START);
-    assert_eq!(session.handle_source(START, 0, 2), None);
+    assert!(!session.takes_source());
     let last = session.poll_heartbeat(START).unwrap();
     assert_eq!((last.sequence, last.flags), (Seq(1), FLAG_END));
 

@@ -42,14 +42,14 @@ fn made(session: &mut Session<u64>, now: Instant) -> Vec<(u64, u8, u8)> {
 fn the_ingress_makes_parity_of_full_blocks_and_of_what_a_pause_leaves() {
     let mut session = session(&[]);
     for seq in 1..=6 {
-        session.handle_source(START, 0, seq).unwrap();
+        session.push_source(START, seq);
     }
     assert_eq!(made(&mut session, START), [(1, 4, 0), (1, 4, 1)]);
     assert_eq!(made(&mut session, START + MS), [], "it may go on");
     let pause = START + MS * 2;
     assert_eq!(made(&mut session, pause), [(5, 2, 0), (5, 2, 1)]);
-    session.handle_source(pause, 0, 7).unwrap();
-    session.handle_source(pause, 0, 8).unwrap();
+    session.push_source(pause, 7);
+    session.push_source(pause, 8);
     assert_eq!(made(&mut session, pause), [(7, 2, 0), (7, 2, 1)]);
 }
 
