@@ -48,6 +48,7 @@ drop_reasons! {
     Ipv6SourceBad "ipv6_source_bad" "The IPv6 source is no unicast address, or one of a single link where the packet is to go on.";
     Ipv6OptionsLong "ipv6_options_long" "The IPv6 packet has more than 16 bytes of options.";
     IpProtocolUnknown "ip_protocol_unknown" "The IP packet is not UDP.";
+    IcmpChecksumBad "icmp_checksum_bad" "The checksum of an echo request to this node is wrong.";
     IcmpUnknown "icmp_unknown" "The ICMP message is none that this node takes.";
     Fragment "fragment" "The packet is a fragment: sources must send packets that fit the MTU.";
     UdpTruncated "udp_truncated" "The UDP length is less than its header or more than the packet holds.";
@@ -60,7 +61,7 @@ drop_reasons! {
     TtlExpired "ttl_expired" "The TTL is used up: the packet may be looping.";
     InnerChecksumBad "inner_checksum_bad" "The UDP checksum of a packet for a session is wrong; on a virtual link, turn the sender's TX checksum offload off (ethtool -K IF tx off).";
     TooBig "too_big" "The packet with its outer headers exceeds the MTU; the sender of a session's packet is told by ICMP.";
-    IcmpLimited "icmp_limited" "An ICMP error was not sent because too many were due at once.";
+    IcmpLimited "icmp_limited" "An ICMP error or an answer to an echo request was not sent because too many were due at once.";
     // treecast packets.
     WireTruncated "wire_truncated" "The treecast packet ends before the header or body that it announces.";
     WireVersion "wire_version" "The treecast packet has a version that this node does not speak.";

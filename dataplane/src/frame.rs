@@ -28,6 +28,7 @@ pub(crate) use short::ShortFrame;
 use crate::checksum::Sum;
 use crate::config::is_link_local;
 use crate::drops::DropReason;
+use crate::icmp::Echo;
 use crate::next_hop::{ArpPacket, NdPacket};
 use addresses::is_ipv4_station;
 
@@ -102,6 +103,8 @@ pub(crate) enum Parsed {
     Arp(ArpPacket),
     /// Neighbor discovery, from the station that it names.
     Nd(NdPacket),
+    /// An echo request to an address of the port.
+    Echo(Echo),
     /// Data that came down a tree.
     Data {
         header: Header,
@@ -216,8 +219,14 @@ fn parse_ipv4(
     if !is_ipv4_station(Ipv4Addr::from(ip.source)) {
         return Err(DropReason::Ipv4SourceBad);
     }
-    let header = InnerHeader::read_ipv4(packet)?;
     let is_own = local.ipv4 == Some(destination);
+    let header = match InnerHeader::read_ipv4(packet) {
+        Err(DropReason::IpProtocolUnknown) if is_own => {
+            let packet = &packet[..usize::from(ip.total_len.get())];
+            return Echo::parse_ipv4(ip, packet).map(Parsed::Echo);
+        }
+        read => read?,
+    };
     parse_udp((frame, ethernet), &header, local, is_own)
 }
 

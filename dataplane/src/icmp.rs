@@ -1,6 +1,8 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): what a source is told of packets that don't go on.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): what a source is told of packets that don't go on, and answers to echo requests.
 //!
 //! A message is made of the packet that it is about, in its buffer: that becomes the quote, and the headers come before it.
+
+mod echo;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use crate::frame::{
     Inner, Ipv4Header, Ipv6Header, Local, Mac, PROTOCOL_ICMPV6,
 };
 use crate::mbuf::Mbuf;
+pub(crate) use echo::Echo;
 
 /// The IPv4 protocol number of ICMP.
 const PROTOCOL_ICMP: u8 = 1;
@@ -50,6 +53,11 @@ const ICMP_LEN: usize = size_of::<IcmpHeader>();
 /// discovery of many sources at once and are no traffic to speak of.
 pub(crate) fn icmp_limiter() -> TokenBucket {
     TokenBucket::new(100, Duration::from_millis(500))
+}
+
+/// How many echo requests are answered: enough for any monitoring, and a flood of them costs little.
+pub(crate) fn echo_limiter() -> TokenBucket {
+    TokenBucket::new(1_000, Duration::from_millis(100))
 }
 
 impl IcmpError {

@@ -32,7 +32,7 @@ use overlay::{Instant, NeighborId, Node, Seq, SessionIndex, Tree};
 
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{Addresses, Mac, PortIndex};
-use crate::icmp::icmp_limiter;
+use crate::icmp::{echo_limiter, icmp_limiter};
 use crate::next_hop::{NextHops, Output};
 use crate::payload::SharedPayload;
 use crate::pool::Pool;
@@ -140,6 +140,7 @@ pub(crate) struct Worker {
     overlay_port: u16,
     drops: DropCounters,
     icmp: TokenBucket,
+    echoes: TokenBucket,
     clock: Clock,
     idler: Idler,
     counters: WorkerCounters,
@@ -173,6 +174,7 @@ impl Worker {
             overlay_port: parts.overlay_port,
             drops: DropCounters::new(),
             icmp: icmp_limiter(),
+            echoes: echo_limiter(),
             clock: parts.clock,
             idler: parts.idler,
             counters: WorkerCounters::default(),

@@ -25,7 +25,7 @@ pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
 /// Don't fragment, in [`Ipv4Header::fragment`].
 pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
 /// More fragments follow, or this is not the first, in [`Ipv4Header::fragment`].
-pub(crate) const FRAGMENTED: u16 = 0x3fff;
+const FRAGMENTED: u16 = 0x3fff;
 
 /// An Ethernet header.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -72,6 +72,11 @@ impl Ipv4Header {
     /// Length of the header with its options, in bytes, as it says itself.
     pub(crate) const fn header_len(&self) -> usize {
         (self.version_ihl & 0x0f) as usize * 4
+    }
+
+    /// Whether it is of a part of a packet.
+    pub(crate) const fn is_fragment(&self) -> bool {
+        self.fragment.get() & FRAGMENTED != 0
     }
 
     /// Sets the checksum of a header without options.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use zerocopy::FromBytes;
 
 use super::addresses::Addresses;
-use super::headers::{FRAGMENTED, IPV4_LEN, Ipv4Header, UDP_LEN, UdpHeader};
+use super::headers::{IPV4_LEN, Ipv4Header, UDP_LEN, UdpHeader};
 use super::ipv6;
 use crate::checksum::{PROTOCOL_UDP, Sum};
 use crate::drops::DropReason;
@@ -61,7 +61,7 @@ impl InnerHeader {
         if ip.protocol != PROTOCOL_UDP {
             return Err(DropReason::IpProtocolUnknown);
         }
-        if ip.fragment.get() & FRAGMENTED != 0 {
+        if ip.is_fragment() {
             return Err(DropReason::Fragment);
         }
         let udp = UdpFields::read(packet, ip_len, ip.total_len.get().into())?;

@@ -10,6 +10,7 @@ use super::inner::{InnerHeader, MAX_INNER_HEADERS, UdpFields};
 use super::{Local, Mac, Parsed, parse_udp};
 use crate::checksum::PROTOCOL_UDP;
 use crate::drops::DropReason;
+use crate::icmp::Echo;
 use crate::next_hop::NdPacket;
 
 /// The next-header number of ICMPv6.
@@ -138,15 +139,21 @@ pub(super) fn parse(
         return Err(DropReason::NotForUs);
     }
     let packet = packet.get(..ip.len()).ok_or(DropReason::FrameTruncated)?;
+    let is_own = local.has(destination.into());
     if ip.protocol == PROTOCOL_ICMPV6 {
         let message = packet.get(ip.start..).unwrap_or_default();
-        return NdPacket::parse(ethernet.source, ip.header, message).map(Parsed::Nd);
+        let nd = NdPacket::parse(ethernet.source, ip.header, message);
+        return match nd {
+            Err(DropReason::IcmpUnknown) if is_own && is_ipv6_station(source) => {
+                Echo::parse_ipv6(&ip.addresses(), packet, ip.start).map(Parsed::Echo)
+            }
+            nd => nd.map(Parsed::Nd),
+        };
     }
     if !is_ipv6_station(source) {
         return Err(DropReason::Ipv6SourceBad);
     }
     let header = ip.udp(packet)?;
-    let is_own = local.has(destination.into());
     if !is_own && !destination.is_multicast() && !is_forwarded(source) {
         return Err(DropReason::Ipv6SourceBad);
     }

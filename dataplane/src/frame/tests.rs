@@ -134,7 +134,19 @@ fn valid_frames() -> Vec<Vec<u8>> {
         over(Kind::Copy, &inner(b"once more")),
         flow(b"to a session"),
         arp(),
+        echo(OURS),
     ]
+}
+
+/// An echo request to that address.
+fn echo(destination: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(PEER.0, LOCAL.mac.0)
+        .ipv4(PEER_ADDRESS.octets(), destination.octets(), 64)
+        .icmpv4_echo_request(7, 1)
+        .write(&mut frame, b"are you there")
+        .unwrap();
+    frame
 }
 
 #[test]
@@ -200,6 +212,7 @@ fn each_sort_of_frame_is_known_for_what_it_is() {
         "copy",
         "flow",
         "arp",
+        "echo",
     ];
     assert_eq!(sorts(&valid_frames()), known);
 }
@@ -224,6 +237,7 @@ fn sorts(frames: &[Vec<u8>]) -> Vec<&'static str> {
         Ok(Parsed::Flow { .. }) => "flow",
         Ok(Parsed::Arp(_)) => "arp",
         Ok(Parsed::Nd(_)) => "nd",
+        Ok(Parsed::Echo(_)) => "echo",
         Err(reason) => reason.name(),
     });
     sorts.collect()
@@ -325,6 +339,7 @@ fn what_is_not_for_us_or_not_sound_has_its_name() {
         (resealed(|ip| ip[12] = 224), D::Ipv4SourceBad),
         (resealed(|ip| ip[6] = 0x20), D::Fragment),
         (resealed(|ip| ip[9] = 2), D::IpProtocolUnknown),
+        (echo(PEER_ADDRESS), D::IpProtocolUnknown),
         (changed(39, 7), D::UdpTruncated),
         (changed(38, 9), D::UdpTruncated),
         (changed(39, 50), D::UdpSurplus),
@@ -466,6 +481,7 @@ fn check_within(frame: &[u8]) {
             assert!(body.end <= frame.len());
         }
         Ok(Parsed::Parity { coded, .. }) => assert!(!frame[coded].is_empty()),
-        Ok(Parsed::Heartbeat { .. } | Parsed::Arp(_) | Parsed::Nd(_)) | Err(_) => {}
+        Ok(Parsed::Heartbeat { .. } | Parsed::Arp(_) | Parsed::Nd(_) | Parsed::Echo(_))
+        | Err(_) => {}
     }
 }

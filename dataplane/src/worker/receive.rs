@@ -9,7 +9,7 @@ use overlay::{Instant, Reject, SessionIndex};
 use super::{RX_BURST, Worker};
 use crate::drops::DropReason;
 use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
-use crate::icmp::IcmpError;
+use crate::icmp::{Echo, IcmpError};
 use crate::impair::Fate;
 use crate::mbuf::Mbuf;
 use crate::next_hop::Resolution;
@@ -127,6 +127,7 @@ impl Worker {
             Ok(Parsed::Nd(packet)) => {
                 return self.resolve(now, port, &packet.into(), mbuf.data());
             }
+            Ok(Parsed::Echo(echo)) => return self.answer_echo(now, port, mbuf, &echo),
             Err(reason) => return self.end_here(now, port, mbuf.data(), reason),
         };
         if let Err(reason) = taken {
@@ -185,6 +186,22 @@ impl Worker {
         let port = &mut self.ports[usize::from(port)];
         let message = error.answer(mbuf, inner, &port.local);
         if let Some(Err(reason)) = message.map(|message| port.send(message.into())) {
+            self.drops.count(reason);
+        }
+    }
+
+    /// An echo request to an address of the port: the kernel's, where it has a part of the port.
+    #[cold]
+    fn answer_echo(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf, echo: &Echo) {
+        let this = &mut self.ports[usize::from(port.0)];
+        if this.kernel.is_some() {
+            return self.end_here(now, port, mbuf.data(), DropReason::IcmpUnknown);
+        }
+        if !self.echoes.take(now) {
+            return self.drops.count(DropReason::IcmpLimited);
+        }
+        let answer = echo.answer(mbuf, &this.local);
+        if let Some(Err(reason)) = answer.map(|answer| this.send(answer.into())) {
             self.drops.count(reason);
         }
     }

@@ -19,7 +19,11 @@ use crate::{Bench, client, families, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 13] = [
+    (
+        "an_echo_request_comes_back",
+        families::an_echo_request_comes_back,
+    ),
     (
         "any_family_goes_inside_any_other",
         families::any_family_goes_inside_any_other,

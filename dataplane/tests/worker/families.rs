@@ -261,6 +261,53 @@ fn is_told_of_a_spent_ttl(bench: &mut Bench, inner: &Family) {
     assert_eq!(quote, packet(inner, b"too far", 1), "what it was");
 }
 
+/// Where the kernel has no part of the port.
+pub(crate) fn an_echo_request_comes_back(bench: &mut Bench) {
+    let ours: [IpAddr; 3] = [
+        bench.child.node_address(Ipv4Addr::LOCALHOST.into()),
+        bench.child.node_address(ipv6(3, 9).into()),
+        bench.child.node_address(LINK_LOCAL.into()),
+    ];
+    let limited = bench.drops("icmp_limited");
+    for (to, len) in ours.into_iter().flat_map(|to| [(to, 0), (to, 1400)]) {
+        let from = if to.is_ipv4() {
+            bench.child.address(9)
+        } else {
+            ipv6(3, 9).into()
+        };
+        let sent = vec![0x5a; len];
+        bench.child.send_echo(from, to, &sent);
+        let frame = bench.child.expect_message("an answer");
+        let (source, destination, data) = opened(&frame);
+        assert_eq!((source, destination), (to, from));
+        assert_eq!(data, sent);
+        let echo = match message(&frame) {
+            TransportHeader::Icmpv4(icmp) => match icmp.icmp_type {
+                Icmpv4Type::EchoReply(echo) => echo,
+                other => panic!("{other:?}"),
+            },
+            TransportHeader::Icmpv6(icmp) => match icmp.icmp_type {
+                Icmpv6Type::EchoReply(echo) => echo,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((echo.id, echo.seq), (7, 1));
+    }
+    // A flood is not answered whole, and what is not is counted.
+    let flood = 1000;
+    for _ in 0..flood {
+        bench
+            .child
+            .send_echo(bench.child.address(9), ours[0], b"flood");
+    }
+    bench.until("the flood is limited", |said| {
+        said.drops["icmp_limited"] > limited
+    });
+    bench.settled();
+    bench.child.forget();
+}
+
 fn message(frame: &[u8]) -> TransportHeader {
     let seen = PacketHeaders::from_ethernet_slice(frame).unwrap();
     seen.transport.unwrap()

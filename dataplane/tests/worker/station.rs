@@ -116,7 +116,7 @@ impl Station {
     }
 
     /// The node's address that is like that one.
-    fn node_address(&self, like: IpAddr) -> IpAddr {
+    pub(crate) fn node_address(&self, like: IpAddr) -> IpAddr {
         match like {
             IpAddr::V4(_) => self.address(1),
             IpAddr::V6(like) if like.is_unicast_link_local() => {
@@ -288,6 +288,25 @@ impl Station {
             .write(&mut answer, &[target, &[2, 1], &self.mac].concat())
             .unwrap();
         self.send_frame(&answer);
+    }
+
+    /// Sends an echo request to the node.
+    pub(crate) fn send_echo(&self, from: IpAddr, to: IpAddr, data: &[u8]) {
+        let ethernet = PacketBuilder::ethernet2(self.mac, self.node_mac);
+        let mut frame = Vec::new();
+        let written = match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => ethernet
+                .ipv4(from.octets(), to.octets(), 64)
+                .icmpv4_echo_request(7, 1)
+                .write(&mut frame, data),
+            (IpAddr::V6(from), IpAddr::V6(to)) => ethernet
+                .ipv6(from.octets(), to.octets(), 64)
+                .icmpv6_echo_request(7, 1)
+                .write(&mut frame, data),
+            _ => panic!("from {from} to {to}"),
+        };
+        written.unwrap();
+        self.send_frame(&frame);
     }
 
     /// The first ICMP message that came, or comes: a whole frame.

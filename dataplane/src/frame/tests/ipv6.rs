@@ -95,7 +95,18 @@ fn valid_frames6() -> Vec<Vec<u8>> {
         over6(Kind::Copy, &inner6(b"once more")),
         flow6(&inner6(b"to a session")),
         solicitation(),
+        echo6(OURS),
     ]
+}
+
+fn echo6(destination: Ipv6Addr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(PEER.0, LOCAL.mac.0)
+        .ipv6(PEERS.octets(), destination.octets(), 64)
+        .icmpv6_echo_request(7, 1)
+        .write(&mut frame, b"are you there")
+        .unwrap();
+    frame
 }
 
 #[test]
@@ -114,6 +125,7 @@ fn each_sort_of_frame_is_known_for_what_it_is() {
         "copy",
         "flow",
         "nd",
+        "echo",
     ];
     assert_eq!(sorts(&valid_frames6()), known);
 }
@@ -214,6 +226,8 @@ fn what_is_not_for_us_or_not_sound_has_its_name() {
         (from("ff02::1".parse().unwrap()), D::Ipv6SourceBad),
         (from("::ffff:10.0.0.1".parse().unwrap()), D::Ipv6SourceBad),
         (from(PEER.link_local()), D::Ipv6SourceBad),
+        (echo6(PEERS), D::IcmpUnknown),
+        (changed(&echo6(OURS), &[(56, 1)]), D::IcmpChecksumBad),
         (changed(&data, &[(59, 7)]), D::UdpTruncated),
         (changed(&data, &[(59, 50)]), D::UdpSurplus),
         (changed(&data, &[(60, 0), (61, 0)]), D::UdpChecksumMissing),
