@@ -166,7 +166,7 @@ fn the_overlay_is_heard_on_both_addresses() {
 fn a_flow_may_carry_short_options_and_nothing_else() {
     use DropReason as D;
     let (hop_by_hop, destination, routing, fragment) = (0, 60, 43, 44);
-    let cases: [(&[(u8, u8)], Result<(), D>); 8] = [
+    let cases: [(&[(u8, u8)], _); 8] = [
         (&[(hop_by_hop, 0)], Ok(())),
         (&[(hop_by_hop, 0), (destination, 0)], Ok(())),
         (&[(destination, 1)], Ok(())),
