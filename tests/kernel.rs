@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -115,6 +116,7 @@ fn the_kernel_answers_ping_and_tcp_while_a_stream_passes_by_without_loss() {
 fn what_goes_to_the_kernel_is_limited_and_a_storm_leaves_the_way_free() {
     let dir = tempfile::tempdir().unwrap();
     let lab = Lab::up(&topology(dir.path()), "--loss 0%");
+    let began = Instant::now();
     let before = exchanged(&lab, "lh1", "c1").0;
     // Multicast of nobody's, far above the rate of 10,000 a second.
     let treecast = env!("CARGO_BIN_EXE_treecast");
@@ -129,8 +131,9 @@ fn what_goes_to_the_kernel_is_limited_and_a_storm_leaves_the_way_free() {
     assert!(said.contains("20 received"), "{said}");
     succeed(storm.finish());
     let taken = exchanged(&lab, "lh1", "c1").0 - before;
-    // Two seconds of the rate, what may come at once, and the pings.
-    assert!((1_000..2 * 10_000 + 4_000).contains(&taken), "{taken}");
+    let limit = 10_000.0 * began.elapsed().as_secs_f64();
+    // What may come at once, and the pings.
+    assert!(taken as f64 <= limit + 300.0, "{taken} of {limit}");
 }
 
 /// FRR's daemons in a router's namespace, which end with their `lab exec`.

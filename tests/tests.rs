@@ -12,9 +12,11 @@ mod changes;
 mod delivery;
 mod families;
 mod hops;
+mod links;
 mod modes;
 mod programs;
 mod stages;
+mod stopping;
 // Labs themselves: up, down, and nothing left.
 mod labs;
 // Trees in virtual time.

@@ -18,6 +18,7 @@
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 
 /* Buffers that each thread keeps at hand: a few bursts. */
@@ -25,7 +26,20 @@
 
 const char *tc_strerror(int code) { return rte_strerror(code < 0 ? -code : code); }
 
-int tc_eal_init(int argc, char **argv) { return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0; }
+_Static_assert(TC_MBUF_OURS >= offsetof(struct rte_mbuf, dynfield1) && TC_MBUF_OURS % 8 == 0,
+	       "the bytes of an mbuf that are ours are dynamic fields");
+
+int tc_eal_init(int argc, char **argv)
+{
+	static const struct rte_mbuf_dynfield ours = {
+		.name = "treecast_payload",
+		.size = TC_OURS_SIZE,
+		.align = 8,
+	};
+	if (rte_eal_init(argc, argv) < 0)
+		return -rte_errno;
+	return rte_mbuf_dynfield_register_offset(&ours, TC_MBUF_OURS) < 0 ? -rte_errno : 0;
+}
 
 void tc_eal_cleanup(void) { rte_eal_cleanup(); }
 
@@ -71,24 +85,27 @@ int tc_tap_open(const char *name, const uint8_t *mac)
 	return code;
 }
 
-/* Asks the kernel about an interface of this thread's network namespace; 0 or -errno. */
-static int interface_ask(unsigned int index, unsigned long question, struct ifreq *request)
+int tc_interface_state(uint32_t index, struct tc_interface *state)
 {
-	memset(request, 0, sizeof(*request));
-	if (index == 0 || if_indextoname(index, request->ifr_name) == NULL)
-		return -ENODEV;
+	struct ifreq request;
+	memset(&request, 0, sizeof(request));
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	if (fd < 0)
 		return -errno;
-	int code = ioctl(fd, question, request) == 0 ? 0 : -errno;
+	request.ifr_ifindex = (int)index;
+	int code = ioctl(fd, SIOCGIFNAME, &request);
+	if (code == 0)
+		code = ioctl(fd, SIOCGIFMTU, &request);
+	if (code == 0) {
+		state->mtu = (uint32_t)request.ifr_mtu;
+		code = ioctl(fd, SIOCGIFFLAGS, &request);
+	}
+	if (code == 0)
+		state->running = (request.ifr_flags & IFF_RUNNING) != 0;
+	else
+		code = -errno;
 	close(fd);
 	return code;
-}
-
-static uint32_t interface_mtu(unsigned int index)
-{
-	struct ifreq request;
-	return interface_ask(index, SIOCGIFMTU, &request) == 0 ? (uint32_t)request.ifr_mtu : 0;
 }
 
 /* Without hugepages no device reads the memory by itself, but a pool would still let no buffer cross a 4 KiB page: one
@@ -171,7 +188,7 @@ int tc_port_info(uint16_t port, struct tc_port_info *info)
 	/* As ethdev counts: where the driver gives no MTU, a frame is an MTU, an Ethernet header and a checksum. */
 	uint32_t most = dev.max_rx_pktlen - (RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN);
 	info->max_mtu = dev.max_mtu != UINT16_MAX ? dev.max_mtu : most < UINT16_MAX ? (uint16_t)most : UINT16_MAX;
-	info->interface_mtu = interface_mtu(dev.if_index);
+	info->interface = dev.if_index;
 	info->socket = rte_eth_dev_socket_id(port);
 	return 0;
 }
@@ -214,16 +231,13 @@ int tc_port_all_multicast(uint16_t port) { return rte_eth_allmulticast_enable(po
 
 int tc_port_link(uint16_t port)
 {
-	struct rte_eth_dev_info dev;
 	struct rte_eth_link link;
-	struct ifreq request;
-	/* On 22.11 net_af_packet is up whatever happens below it: the kernel knows better. */
-	if (rte_eth_dev_info_get(port, &dev) == 0 && interface_ask(dev.if_index, SIOCGIFFLAGS, &request) == 0)
-		return (request.ifr_flags & IFF_RUNNING) != 0;
 	memset(&link, 0, sizeof(link));
 	int code = rte_eth_link_get_nowait(port, &link);
 	return code < 0 ? code : link.link_status == RTE_ETH_LINK_UP;
 }
+
+int tc_port_set_mtu(uint16_t port, uint16_t mtu) { return rte_eth_dev_set_mtu(port, mtu); }
 
 int tc_port_stats(uint16_t port, struct tc_port_stats *stats)
 {
@@ -257,7 +271,15 @@ uint64_t tc_cycles(void) { return rte_rdtsc_precise(); }
 
 uint16_t tc_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
-	return rte_eth_rx_burst(port, queue, mbufs, count);
+	uint16_t received = rte_eth_rx_burst(port, queue, mbufs, count);
+	/* Headers are looked at next, and written before: a tree's end within 128 bytes, and begin within the 64 before. */
+	for (uint16_t i = 0; i < received; i++) {
+		char *data = rte_pktmbuf_mtod(mbufs[i], char *);
+		rte_prefetch0(data);
+		rte_prefetch0(data + RTE_CACHE_LINE_SIZE);
+		rte_prefetch0(data - RTE_CACHE_LINE_SIZE);
+	}
+	return received;
 }
 
 uint16_t tc_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)

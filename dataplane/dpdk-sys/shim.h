@@ -15,6 +15,9 @@
 
 struct rte_mempool;
 
+/* Bytes of each mbuf that are ours. */
+#define TC_OURS_SIZE 16
+
 /* Where the fields lie that Rust reads and writes in place: one call per field would cost more than the work. */
 enum tc_layout {
 	TC_MBUF_SIZE = sizeof(struct rte_mbuf),
@@ -28,6 +31,8 @@ enum tc_layout {
 	TC_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
 	TC_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
 	TC_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	/* Ours: the end of what DPDK leaves to its users ("dynamic fields"), where it gives others room last. */
+	TC_MBUF_OURS = sizeof(struct rte_mbuf) - TC_OURS_SIZE,
 	TC_HEADROOM = RTE_PKTMBUF_HEADROOM,
 };
 
@@ -42,9 +47,16 @@ struct tc_port_info {
 	uint8_t multi_segs;
 	/* Largest MTU that configuring takes. */
 	uint16_t max_mtu;
-	/* MTU of the kernel interface below; 0 where there is none or it can't be read. */
-	uint32_t interface_mtu;
+	/* Index of the kernel interface below; 0 where there is none. */
+	uint32_t interface;
 	int socket;
+};
+
+/* What the kernel says of an interface. */
+struct tc_interface {
+	uint32_t mtu;
+	/* Whether it is up and has a carrier. */
+	uint8_t running;
 };
 
 /* How a device is set up. */
@@ -71,6 +83,8 @@ void tc_thread_unregister(void);
 int tc_device_probe(const char *devargs);
 /* -ENODEV: no such interface; -EPERM: no right to open packet sockets; 0: neither. */
 int tc_interface_check(const char *interface);
+/* Of this process' network namespace; -ENODEV: it is gone. */
+int tc_interface_state(uint32_t index, struct tc_interface *state);
 
 /* A TAP interface of that name and Ethernet address, down, in this thread's network namespace. Returns its descriptor,
  * which doesn't block; the interface goes with it. */
@@ -101,6 +115,8 @@ int tc_port_start(uint16_t port);
 int tc_port_all_multicast(uint16_t port);
 /* 1 up, 0 down. */
 int tc_port_link(uint16_t port);
+/* -ENOTSUP: the device has no such setting. */
+int tc_port_set_mtu(uint16_t port, uint16_t mtu);
 int tc_port_stats(uint16_t port, struct tc_port_stats *stats);
 void tc_ports_close(void);
 

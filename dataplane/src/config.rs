@@ -84,6 +84,9 @@ pub struct PortConfig {
     pub gateways: Vec<IpAddr>,
     /// Largest IP packet the link takes, in bytes.
     pub mtu: u16,
+    /// Whether UDP checksums are verified over payloads too, not over headers alone: for links without a frame check
+    /// sequence.
+    pub verify_payload: bool,
     /// What to do to packets on their way in, for labs.
     pub impairment: Option<Impairment>,
     /// The kernel interface that gets what is not for the node; `None` for none.

@@ -44,20 +44,36 @@ pub fn data_room(device: &Device, mtu: u16) -> u16 {
 pub(crate) fn buffers_held(device: &Device, descriptors: usize) -> usize {
     match device {
         // Frames are copied from and to the kernel's ring.
-        Device::Vdev(vdev) if vdev.starts_with("net_af_packet") => 0,
+        device if is_af_packet(device) => 0,
         Device::Vdev(_) if is_af_xdp(device) => descriptors + XDP_FILL_RING,
         Device::Vdev(_) | Device::Pci(_) => descriptors,
     }
+}
+
+/// Whether frames come by way of a packet socket: often off a link between namespaces, which has no frame check sequence.
+#[must_use]
+pub fn is_af_packet(device: &Device) -> bool {
+    matches!(device, Device::Vdev(vdev) if vdev.starts_with("net_af_packet"))
 }
 
 fn is_af_xdp(device: &Device) -> bool {
     matches!(device, Device::Vdev(vdev) if vdev.starts_with("net_af_xdp"))
 }
 
-/// Longest frame that may be given to the device, in bytes.
-pub(crate) fn max_frame_len(device: &Device, mtu: u16) -> usize {
-    let slot = packet_slot(device).map_or(u16::MAX, |slot| slot.saturating_sub(PACKET_SLOT_HEADER));
-    mtu.saturating_add(LINK_HEADER).min(slot).into()
+/// Largest MTU that the device takes with buffers of this data room, headroom included.
+pub(crate) fn mtu_max(device: &Device, data_room: u16) -> u16 {
+    let buffer = data_room.saturating_sub(HEADROOM);
+    let packet = match packet_slot(device) {
+        Some(slot) => slot.saturating_sub(PACKET_RX_OFFSET),
+        None if is_af_xdp(device) => buffer.saturating_sub(XDP_HEADROOM),
+        None => buffer,
+    };
+    packet.saturating_sub(LINK_HEADER)
+}
+
+/// Longest frame of packets of this MTU, in bytes.
+pub(crate) fn frame_len(mtu: u16) -> usize {
+    mtu.saturating_add(LINK_HEADER).into()
 }
 
 /// Size of a ring slot, if the device is an `AF_PACKET` one.
@@ -144,7 +160,12 @@ mod tests {
             );
             assert!(slot >= u32::from(mtu + LINK_HEADER + PACKET_RX_OFFSET));
             let device = Device::Vdev(vdev);
-            assert!(max_frame_len(&device, mtu) >= usize::from(mtu + 14));
+            let largest = mtu_max(&device, data_room(&device, mtu));
+            assert!(
+                (mtu..mtu + 64).contains(&largest),
+                "a slot is a multiple of 64 bytes"
+            );
+            assert!(frame_len(largest) <= usize::from(packet_slot(&device).unwrap() - 32));
             assert!(data_room(&device, mtu) - HEADROOM >= packet_slot(&device).unwrap() - 32);
         }
     }
@@ -183,9 +204,9 @@ mod tests {
     fn raw_packet_devices_get_room_for_their_slots() {
         let device = Device::Vdev("net_af_packet7,iface=eth1".into());
         assert_eq!(data_room(&device, 1500), 2048 - 32 + 128);
-        assert_eq!(
-            data_room(&Device::Vdev("net_null0".into()), 1500),
-            1500 + 18 + 128
-        );
+        assert_eq!(mtu_max(&device, u16::MAX), 2048 - 66 - 18);
+        let device = Device::Vdev("net_null0".into());
+        assert_eq!(data_room(&device, 1500), 1500 + 18 + 128);
+        assert_eq!(mtu_max(&device, 1500 + 18 + 128), 1500);
     }
 }

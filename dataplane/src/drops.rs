@@ -91,6 +91,7 @@ drop_reasons! {
     NoHeaderBuffer "no_header_buffer" "No header buffer was free for a packet to be sent.";
     NoPacketBuffer "no_packet_buffer" "No packet buffer was free.";
     RetentionFull "retention_full" "The window of a session had no room for the packet.";
+    PortDown "port_down" "The link of the port that the packet was to leave by is down.";
     TxFull "tx_full" "The port did not take the packet: it is sent more than the link carries.";
     // The kernel exception path.
     KernelRate "kernel_rate" "The frame is for the kernel, beyond the port's kernel_rate.";

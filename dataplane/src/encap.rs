@@ -4,8 +4,8 @@ mod ipv6;
 
 use std::net::IpAddr;
 
-use overlay::SessionId;
 use overlay::wire::{HEADER_LEN, Header};
+use overlay::{Seq, SessionId};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
 
@@ -13,7 +13,7 @@ use crate::checksum::{PROTOCOL_UDP, Sum};
 use crate::drops::DropReason;
 use crate::frame::{
     Addresses, ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_LEN, IPV6_LEN,
-    Ipv4Header, Ipv6Header, MAX_INNER_HEADERS, Mac, UDP_LEN, UdpHeader,
+    InnerHeader, Ipv4Header, Ipv6Header, MAX_INNER_HEADERS, Mac, UDP_LEN, UdpHeader,
 };
 
 /// What encapsulation in IPv4 adds to an inner IP packet, in bytes.
@@ -22,6 +22,10 @@ pub(crate) const OVERHEAD: usize = IPV4_LEN + UDP_LEN + HEADER_LEN;
 pub(crate) const OUTER_LEN: usize = ETHERNET_LEN + OVERHEAD;
 /// … and in IPv6.
 pub(crate) const OUTER_LEN_IPV6: usize = OUTER_LEN - IPV4_LEN + IPV6_LEN;
+/// Where the outer UDP header lies.
+const UDP_AT: usize = ETHERNET_LEN + IPV4_LEN;
+/// The part of a DSCP and ECN field that is DSCP (RFC 2474, RFC 3168).
+const DSCP: u8 = 0xfc;
 /// Most bytes that [`Encap::packet`] writes.
 pub(crate) const MAX_HEADERS: usize = OUTER_LEN_IPV6 + MAX_INNER_HEADERS;
 /// TTL of overlay packets, whom the tree's does not concern: the recommended default (RFC 1700).
@@ -132,6 +136,11 @@ impl Encap {
         }
     }
 
+    /// Writes no packets beyond this MTU from now on.
+    pub(crate) fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = mtu;
+    }
+
     /// Writes what goes before the payload of a data or repair packet, the inner headers included, at the start of
     /// `area`, and returns its length. The payload itself is to follow.
     ///
@@ -162,10 +171,10 @@ impl Encap {
                 ipv6::inner_sum(header, &ip[IPV6_LEN..], udp),
                 ipv6::dscp(header),
             ),
-            _ if udp[6..] == [0, 0] => (Sum::of(udp) + Sum::of(payload), ip[1] & 0xfc),
+            _ if udp[6..] == [0, 0] => (Sum::of(udp) + Sum::of(payload), ip[1] & DSCP),
             _ => {
                 let pseudo = Sum::of(&ip[12..20]) + Sum::of(&[0, ip[9], udp[4], udp[5]]);
-                (Sum::ZERO - pseudo, ip[1] & 0xfc)
+                (Sum::ZERO - pseudo, ip[1] & DSCP)
             }
         };
         let content = Content {
@@ -281,6 +290,103 @@ fn ipv4(mut ip: Ipv4Header, sum: Sum, [dscp, ttl]: [u8; 2], total_len: u16) -> I
         sum + Sum::word(u16::from(dscp)) + Sum::word(u16::from(ttl) << 8) + Sum::word(total_len);
     ip.checksum = U16::new(sum.checksum());
     ip
+}
+
+/// The outer headers of consecutive data packets of a session, but for what is particular to each.
+pub(crate) struct Template {
+    headers: [u8; OUTER_LEN],
+    ip_sum: Sum,
+    udp_sum: Sum,
+}
+
+impl Encap {
+    /// Prepares the headers of packets from `header` on, whose inner headers are like `inner`: without options, and with a
+    /// UDP checksum. `None` in IPv6.
+    pub(crate) fn prepare(
+        &self,
+        ttl: u8,
+        header: &Header,
+        inner: &InnerHeader,
+    ) -> Option<Template> {
+        let OuterIp::V4 {
+            header: mut ip,
+            sum,
+        } = self.ip
+        else {
+            return None;
+        };
+        ip.ttl = ttl;
+        let first = Header {
+            sequence: Seq(0),
+            ..*header
+        };
+        let treecast = first.emit();
+        let udp = UdpHeader {
+            source: self.ports[0],
+            destination: self.ports[1],
+            len: U16::ZERO,
+            checksum: U16::ZERO,
+        };
+        let mut headers = [0; OUTER_LEN];
+        let (ethernet, rest) = headers.split_at_mut(ETHERNET_LEN);
+        let (ip_area, rest) = rest.split_at_mut(IPV4_LEN);
+        let (udp_area, treecast_area) = rest.split_at_mut(UDP_LEN);
+        ethernet.copy_from_slice(self.ethernet.as_bytes());
+        ip_area.copy_from_slice(ip.as_bytes());
+        udp_area.copy_from_slice(udp.as_bytes());
+        treecast_area.copy_from_slice(&treecast);
+        Some(Template {
+            headers,
+            ip_sum: sum + Sum::word(u16::from(ttl) << 8),
+            udp_sum: self.udp_sum + Sum::of(&treecast) - Sum::udp_pseudo(&inner.addresses, 0),
+        })
+    }
+}
+
+impl Template {
+    /// Writes the headers of the packet `sequence`, whose inner packet has `inner_len` bytes.
+    #[inline(always)]
+    pub(crate) fn fill(
+        &self,
+        area: &mut [u8; OUTER_LEN],
+        dscp_ecn: u8,
+        inner_len: u16,
+        sequence: Seq,
+    ) {
+        let dscp = dscp_ecn & DSCP;
+        let total_len = inner_len + OVERHEAD as u16;
+        let udp_len = total_len - IPV4_LEN as u16;
+        let ip_sum = self.ip_sum + Sum::word(u16::from(dscp)) + Sum::word(total_len);
+        // As in `Encap::packet`: the length counts twice, and that of the inner datagram is taken off.
+        let udp_sum = self.udp_sum + Sum::word(udp_len) + Sum::word(udp_len)
+            - Sum::word(inner_len - IPV4_LEN as u16)
+            + Sum::long(sequence.0);
+        *area = self.headers;
+        area[ETHERNET_LEN + 1] = dscp;
+        put(area, ETHERNET_LEN + 2, total_len.to_be_bytes());
+        put(area, ETHERNET_LEN + 10, ip_sum.checksum().to_be_bytes());
+        put(area, UDP_AT + 4, udp_len.to_be_bytes());
+        put(area, UDP_AT + 6, udp_sum.udp_checksum().to_be_bytes());
+        put(area, UDP_AT + UDP_LEN + 8, sequence.0.to_be_bytes());
+    }
+}
+
+#[inline(always)]
+fn put<const LEN: usize>(area: &mut [u8; OUTER_LEN], at: usize, bytes: [u8; LEN]) {
+    area[at..at + LEN].copy_from_slice(&bytes);
+}
+
+/// Makes the outer headers of a tree's packet, which lie in `frame`, those of its next hop: from the station `from`, and with
+/// one less to live (RFC 1624). Nothing else of them changes from hop to hop. The TTL is above 1.
+#[inline(always)]
+pub(crate) fn pass_on(frame: &mut [u8; OUTER_LEN], from: Mac) {
+    const TTL: usize = ETHERNET_LEN + 8;
+    const CHECKSUM: usize = ETHERNET_LEN + 10;
+    put(frame, 6, from.0);
+    frame[TTL] -= 1;
+    let checksum = u16::from_be_bytes([frame[CHECKSUM], frame[CHECKSUM + 1]]);
+    let sum = Sum::of_checksum(checksum) - Sum::word(1 << 8);
+    put(frame, CHECKSUM, sum.checksum().to_be_bytes());
 }
 
 /// What follows the treecast header.

@@ -39,7 +39,7 @@ mod worker;
 
 pub use chain::Frame;
 pub use config::*;
-pub use device::{data_room, vdev_for};
+pub use device::{data_room, is_af_packet, vdev_for};
 pub use drops::DropReason;
 pub use eal::{Eal, EalError, ThreadRegistration};
 pub use encap::overhead;
@@ -48,7 +48,7 @@ pub use mbuf::Mbuf;
 pub use node::{CommandError, Dataplane, StartError};
 pub use payload::{PayloadMeta, SharedPayload};
 pub use pool::{HEADROOM, Pool, PoolError, memory_mb};
-pub use port::{DESCRIPTORS, Port, PortError, PortStats};
+pub use port::{DESCRIPTORS, Link, Port, PortError, PortStats};
 pub use rx::{Burst, RxCounters, RxQueue};
 pub use sizing::{held_max, packets_needed};
 pub use snapshot::*;

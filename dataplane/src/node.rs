@@ -1,5 +1,6 @@
 //! The handle through which the control plane runs a node.
 
+mod links;
 mod model;
 mod report;
 mod start;
@@ -16,7 +17,7 @@ use crate::config::{ClientConfig, Impairment, NeighborConfig, NodeConfig, Sessio
 use crate::event::Event;
 use crate::frame::PortIndex;
 use crate::kernel::KernelThread;
-use crate::port::Port;
+use crate::port::{Port, PortError};
 use crate::snapshot::{Snapshot, StageSnapshot};
 use crate::worker::{Command, EventQueue, Leftover, Reply};
 use model::Model;
@@ -66,6 +67,9 @@ pub enum CommandError {
     /// The change can't be made while the node runs.
     #[error("{0}")]
     NeedsRestart(String),
+    /// A port can't be as asked for.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The worker has stopped, or hangs.
     #[error("the worker does not answer")]
     Stopped,
@@ -80,6 +84,7 @@ pub struct Dataplane {
     commands: Sender<Command>,
     events: EventQueue,
     worker: Option<JoinHandle<()>>,
+    is_drained: bool,
     /// Goes after the worker, and the kernel interfaces with it.
     _kernel: Option<KernelThread>,
     /// Held by whoever looks at the stages: a worker counts for one at a time.
@@ -282,17 +287,24 @@ impl Dataplane {
         port: &str,
         impairment: Option<Impairment>,
     ) -> Result<(), CommandError> {
-        let place = self.ports.iter().position(|known| known.name() == port);
-        let place = place.ok_or(CommandError::Unknown {
-            what: "port",
-            name: port.into(),
-        })?;
+        let place = self.place_of(port)?;
         self.ask_done(|to| Command::Impair(PortIndex(place as u16), impairment, to))
     }
 
-    /// Stops the worker, closes the ports and returns what was learned last.
-    pub fn stop(self) -> Snapshot {
+    /// Stops the node: takes no more packets of sources, waits until those below have what it has taken and its clients
+    /// what it has received (a second at most), says that its streams have ended, closes the ports. Returns its numbers at
+    /// the end.
+    pub fn stop(mut self) -> Snapshot {
+        self.drain();
         self.snapshot()
+    }
+
+    /// Has the worker pass on what there is; whether it goes on after that.
+    fn drain(&mut self) -> bool {
+        self.is_drained || {
+            self.is_drained = self.ask(Command::Drain).is_ok();
+            self.is_drained
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Model> {
@@ -330,7 +342,11 @@ impl Dataplane {
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        let stopped = self.ask(Command::Stop).is_ok();
+        let stopped = self.drain()
+            && self
+                .commands
+                .send_timeout(Command::Stop, ANSWER_WITHIN)
+                .is_ok();
         // A worker that hangs in a driver is left behind rather than waited for.
         if let Some(worker) = self.worker.take().filter(|_| stopped) {
             let _ = worker.join();

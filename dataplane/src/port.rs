@@ -2,12 +2,17 @@
 
 #![allow(unsafe_code)]
 
+mod link;
+
 use std::ffi::{CStr, CString};
 
 use thiserror::Error;
 
+pub use link::Link;
+use link::{check_interface, interface};
+
 use crate::Device;
-use crate::device::max_frame_len;
+use crate::device::{frame_len, mtu_max};
 use crate::eal::{Eal, error_text};
 use crate::pool::Pool;
 use crate::rx::RxQueue;
@@ -51,6 +56,32 @@ pub enum PortError {
         /// The port's.
         mtu: u16,
     },
+    /// The port's buffers were made for smaller packets.
+    #[error(
+        "port {port}: its buffers take an MTU of at most {max}, not {mtu}: only a restart makes larger ones"
+    )]
+    Buffers {
+        /// Name of the port.
+        port: String,
+        /// As asked for.
+        mtu: u16,
+        /// What fits.
+        max: u16,
+    },
+    /// The device does not take another MTU while it runs.
+    #[error(
+        "port {port}: {driver} does not take an MTU of {mtu} while it runs ({reason}): only a restart sets it"
+    )]
+    MtuRefused {
+        /// Name of the port.
+        port: String,
+        /// The device's driver.
+        driver: String,
+        /// As asked for.
+        mtu: u16,
+        /// DPDK's error.
+        reason: String,
+    },
     /// A step of the set-up failed.
     #[error("port {port}: {step} failed: {reason}")]
     SetUp {
@@ -90,7 +121,9 @@ pub struct Port {
     name: String,
     driver: String,
     mac: [u8; 6],
-    mtu: u16,
+    /// Index of the kernel's interface that it is, if it is one.
+    interface: Option<u32>,
+    mtu_max: u16,
     chained: bool,
     rx_descriptors: u16,
     tx_descriptors: u16,
@@ -115,17 +148,23 @@ impl Port {
     ) -> Result<(Port, RxQueue, TxBuffer), PortError> {
         let id = find(name, device)?;
         let info = describe(id).map_err(|code| failed(name, "asking the device", code))?;
-        let conf = configuration(name, mtu, &info)?;
+        // One of another namespace is not there for us.
+        let index = Some(info.raw.interface).filter(|&index| index != 0);
+        let kernel = index.and_then(|index| Some((index, interface(index).ok()?)));
+        check_interface(name, mtu, kernel.map(|(_, state)| state))?;
+        let mtu_max = info.mtu_max(mtu_max(device, pool.data_room()));
+        let conf = configuration(name, (mtu, mtu_max), &info)?;
         let (rx, tx) = start(id, &conf, pool).map_err(|(step, code)| failed(name, step, code))?;
         let eal = pool.eal().clone();
         let receive = RxQueue::new(id, 0, pool.raw(), eal.clone());
-        let transmit = TxBuffer::new(id, 0, max_frame_len(device, mtu), eal.clone());
+        let transmit = TxBuffer::new(id, 0, frame_len(mtu), eal.clone());
         let port = Port {
             id,
             name: name.to_string(),
             driver: info.driver,
             mac: info.raw.mac,
-            mtu,
+            interface: kernel.map(|(index, _)| index),
+            mtu_max,
             chained: info.chained,
             rx_descriptors: rx,
             tx_descriptors: tx,
@@ -152,12 +191,6 @@ impl Port {
         self.mac
     }
 
-    /// Largest IP packet, in bytes.
-    #[must_use]
-    pub fn mtu(&self) -> u16 {
-        self.mtu
-    }
-
     /// Whether it sends chained frames; if not, it wants linear ones.
     #[must_use]
     pub fn chained(&self) -> bool {
@@ -168,13 +201,6 @@ impl Port {
     #[must_use]
     pub fn descriptors(&self) -> (u16, u16) {
         (self.rx_descriptors, self.tx_descriptors)
-    }
-
-    /// Whether its link is up. A system call on some devices: not for every packet.
-    #[must_use]
-    pub fn link_up(&self) -> bool {
-        // SAFETY: the port runs as long as the EAL.
-        unsafe { dpdk_sys::tc_port_link(self.id) == 1 }
     }
 
     /// The device's counters; all zero where it has none.
@@ -241,18 +267,23 @@ fn describe(id: u16) -> Result<Info, i32> {
     })
 }
 
-fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_conf, PortError> {
-    let found = info.raw.interface_mtu;
-    if found != 0 && found < u32::from(mtu) {
-        return Err(PortError::InterfaceMtu {
-            port: name.into(),
-            found,
-            mtu,
-        });
+impl Info {
+    /// The largest MTU, where buffers take `buffers`.
+    fn mtu_max(&self, buffers: u16) -> u16 {
+        // net_af_packet states 1500 whatever its ring takes, and never looks at it again.
+        if self.driver == "net_af_packet" {
+            return buffers;
+        }
+        self.raw.max_mtu.min(buffers)
     }
-    let max = info.raw.max_mtu;
-    // net_af_packet states 1500 whatever its ring takes, and never looks at it again.
-    if mtu > max && info.driver != "net_af_packet" {
+}
+
+fn configuration(
+    name: &str,
+    (mtu, max): (u16, u16),
+    info: &Info,
+) -> Result<dpdk_sys::tc_port_conf, PortError> {
+    if mtu > max {
         return Err(PortError::Mtu {
             port: name.into(),
             driver: info.driver.clone(),
@@ -263,7 +294,7 @@ fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_
     Ok(dpdk_sys::tc_port_conf {
         rx_queues: 1,
         tx_queues: 1,
-        mtu: mtu.min(max),
+        mtu: mtu.min(info.raw.max_mtu),
         multi_segs: u8::from(info.chained && info.raw.multi_segs != 0),
     })
 }

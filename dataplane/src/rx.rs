@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, null_mut};
 
 use dpdk_sys::{rte_mbuf, rte_mempool};
@@ -42,6 +43,20 @@ impl<const N: usize> Burst<N> {
     /// They are there, unique and linear, and the caller's alone.
     pub(crate) unsafe fn filled(&mut self, count: usize) {
         self.end += count;
+    }
+
+    /// The next buffer, if `test` has something to say of it, and what that is.
+    #[inline(always)]
+    pub(crate) fn next_if<T>(
+        &mut self,
+        test: impl FnOnce(&Mbuf) -> Option<T>,
+    ) -> Option<(Mbuf, T)> {
+        let raw = NonNull::new(*self.mbufs[..self.end].get(self.next)?)?;
+        // SAFETY: the queue let in only unique linear buffers, and this one stays in the burst meanwhile.
+        let mbuf = ManuallyDrop::new(unsafe { Mbuf::from_raw(raw) });
+        let said = test(&mbuf)?;
+        self.next += 1;
+        Some((ManuallyDrop::into_inner(mbuf), said))
     }
 
     /// Buffers in it.

@@ -37,8 +37,12 @@ pub struct PortSnapshot {
     pub address: String,
     /// Whether the link is up.
     pub link_up: bool,
+    /// How often it went down.
+    pub downs: u64,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
+    /// As configured: the kernel interface below may take less.
+    pub configured_mtu: u16,
     /// Whether copies go out as header and shared payload (else as linear copies).
     pub chained: bool,
     /// Frames received, before any impairment.

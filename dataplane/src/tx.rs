@@ -81,11 +81,11 @@ impl TxBuffer {
     /// Puts copies of a payload at the end, each with one of `headers` before it, in one of `buffers`, whatever those were
     /// used for before. The caller has checked that there is room, for the frames and in the buffers.
     #[inline]
-    pub(crate) fn push_chains<const LEN: usize, const AREA: usize, const N: usize>(
+    pub(crate) fn push_chains<const LEN: usize, const N: usize>(
         &mut self,
         buffers: Burst<N>,
         payload: &SharedPayload,
-        headers: impl Iterator<Item = impl FnOnce(&mut [u8; AREA])>,
+        headers: impl Iterator<Item = impl FnOnce(&mut [u8; LEN])>,
     ) {
         let len = LEN + payload.len();
         if len > self.max_frame_len {
@@ -96,7 +96,7 @@ impl TxBuffer {
         let mut lent = payload.lend(buffers.len() as u16);
         let frames = buffers
             .zip(headers)
-            .filter_map(|(buffer, write)| Frame::chain_lent::<LEN, AREA>(buffer, &mut lent, write));
+            .filter_map(|(buffer, write)| Frame::chain_lent::<LEN>(buffer, &mut lent, write));
         let places = self.frames.spare_capacity_mut().iter_mut();
         let put = places
             .zip(frames)
@@ -136,6 +136,17 @@ impl TxBuffer {
         self.fruitless = 0;
         self.counters.dropped += dropped as u64;
         dropped
+    }
+
+    /// Takes no more frames, and drops those that wait; or takes frames again. Returns how many were dropped.
+    pub(crate) fn set_open(&mut self, open: bool) -> usize {
+        self.capacity = if open { CAPACITY } else { 0 };
+        if open { 0 } else { self.drop_all() }
+    }
+
+    /// Takes frames of this length at most from now on.
+    pub(crate) fn set_max_frame_len(&mut self, len: usize) {
+        self.max_frame_len = len;
     }
 
     /// How many flushes in a row have moved nothing though something waits.

@@ -13,6 +13,7 @@ mod ending;
 mod flows;
 mod idle;
 mod kernel;
+mod link;
 mod parity;
 mod port;
 mod receive;
@@ -34,7 +35,7 @@ use crate::drops::{DropCounters, DropReason};
 use crate::frame::{Addresses, Mac, PortIndex};
 use crate::icmp::{echo_limiter, icmp_limiter};
 use crate::next_hop::{NextHops, Output};
-use crate::payload::SharedPayload;
+use crate::payload::{SharedPayload, Spent};
 use crate::pool::Pool;
 use deliver::Unfinished;
 use ending::Endings;
@@ -47,10 +48,11 @@ pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
 pub(crate) use kernel::KernelPort;
+pub(crate) use link::PortLink;
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
-pub(crate) use route::{NewSession, Route, RoutePort, upstream_of};
+pub(crate) use route::{NewSession, Route, RoutePort, Way, upstream_of};
 pub(crate) use stages::{Stage, StageCounts};
 
 /// Frames taken from a port in one turn: as many as its ring can't overflow with while the others have theirs.
@@ -158,6 +160,8 @@ pub(crate) struct Worker {
     endings: Endings,
     /// A packet that has not gone to all clients yet.
     unfinished: Option<Unfinished>,
+    /// Packets that windows have given up.
+    spent: Spent,
 }
 
 impl Worker {
@@ -186,6 +190,7 @@ impl Worker {
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
             unfinished: None,
+            spent: Spent::default(),
         }
     }
 

@@ -13,6 +13,8 @@ mod cases;
 mod families;
 #[path = "worker/kernel.rs"]
 mod kernel;
+#[path = "worker/links.rs"]
+mod links;
 #[path = "worker/namespace.rs"]
 mod namespace;
 #[path = "worker/station.rs"]
@@ -74,7 +76,7 @@ fn main() {
     for setting in ["addrgenmode none", "up"] {
         namespace::run("ip", &format!("link set {KERNEL_INTERFACE} {setting}"));
     }
-    for (name, case) in cases::CASES {
+    for (name, case) in cases::CASES.into_iter().chain(links::CASES) {
         let session = bench.settled();
         case(&mut bench);
         assert_eq!(
@@ -105,6 +107,7 @@ fn bench() -> Bench {
         ],
         gateways: Vec::new(),
         mtu: MTU,
+        verify_payload: false,
         impairment: None,
         // Where the host is.
         kernel: (*name == "edge").then(|| KernelConfig {

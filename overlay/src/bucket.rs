@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::Instant;
+use crate::time::nanos;
 
 /// A token bucket, kept as the moment at which all that was taken has been earned (the generic cell rate algorithm).
 ///
@@ -10,11 +11,14 @@ use crate::Instant;
 /// [`TokenBucket::reserve`] says.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    per_second: u64,
-    depth: Duration,
     earned_at: Instant,
     /// What a whole number of nanoseconds left of the last price, in tokens per 10⁹: keeps the rate exact.
     remainder: u64,
+    per_second: u64,
+    /// Nanoseconds that one token takes to be earned, and what the division left: no division for each.
+    price_ns: u64,
+    price_remainder: u64,
+    depth_ns: u64,
 }
 
 /// Nanoseconds in a second.
@@ -23,11 +27,14 @@ const NANOS: u64 = 1_000_000_000;
 impl TokenBucket {
     /// A full bucket that earns `per_second` tokens a second and lends those of `depth`. At rate 0 nothing passes.
     pub const fn new(per_second: u64, depth: Duration) -> TokenBucket {
+        let divisor = if per_second == 0 { 1 } else { per_second };
         TokenBucket {
-            per_second,
-            depth,
             earned_at: Instant(0),
             remainder: 0,
+            per_second,
+            price_ns: NANOS / divisor,
+            price_remainder: NANOS % divisor,
+            depth_ns: nanos(depth),
         }
     }
 
@@ -46,7 +53,7 @@ impl TokenBucket {
         let remainder = if idle { 0 } else { self.remainder };
         let price = tokens.checked_mul(NANOS)?.checked_add(remainder)?;
         let earned_at = start + Duration::from_nanos(price.checked_div(self.per_second)?);
-        if earned_at.since(now) > self.depth {
+        if earned_at.0.saturating_sub(now.0) > self.depth_ns {
             return None;
         }
         self.earned_at = earned_at;
@@ -55,8 +62,27 @@ impl TokenBucket {
     }
 
     /// Takes one token, if it is there.
+    #[inline]
     pub fn take(&mut self, now: Instant) -> bool {
-        self.reserve(now, 1).is_some()
+        let idle = self.earned_at <= now;
+        let (start, remainder) = if idle {
+            (now.0, 0)
+        } else {
+            (self.earned_at.0, self.remainder)
+        };
+        let remainder = remainder + self.price_remainder;
+        let carried = remainder >= self.per_second;
+        let earned_at = start.saturating_add(self.price_ns + u64::from(carried));
+        if self.per_second == 0 || earned_at.saturating_sub(now.0) > self.depth_ns {
+            return false;
+        }
+        self.earned_at = Instant(earned_at);
+        self.remainder = if carried {
+            remainder - self.per_second
+        } else {
+            remainder
+        };
+        true
     }
 
     /// When [`TokenBucket::take`] will succeed, if nothing else is taken before; never before `now`.
@@ -66,16 +92,14 @@ impl TokenBucket {
             .saturating_add(self.remainder)
             .checked_div(self.per_second);
         let earned_at = self.earned_at + Duration::from_nanos(price.unwrap_or(u64::MAX));
-        (earned_at - self.depth).max(now)
+        (earned_at - Duration::from_nanos(self.depth_ns)).max(now)
     }
 
     /// Gives `tokens` on top of the rate; what does not fit into the bucket is lost.
+    #[inline]
     pub fn grant(&mut self, tokens: u64) {
-        let worth = tokens
-            .saturating_mul(NANOS)
-            .checked_div(self.per_second)
-            .unwrap_or(0);
-        self.earned_at = self.earned_at - Duration::from_nanos(worth);
+        let worth = self.price_ns.saturating_mul(tokens);
+        self.earned_at = Instant(self.earned_at.0.saturating_sub(worth));
     }
 }
 

@@ -13,13 +13,13 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use crate::neighbor::{Neighbor, StateReason};
-use crate::session::{CatchUp, Reject, Session};
+use crate::session::{Calm, CatchUp, Reject, Session};
 use crate::wire::{Header, HelloState, ParityHeader};
 use crate::{Epoch, Instant, NeighborId, Seq, SessionId};
 
 pub use run::{SourceRun, TreeRun};
 pub use transmit::{Body, Destination, Transmit};
-use turns::Turns;
+use turns::{Turns, UNPLANNED};
 
 /// How a node is run.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +76,18 @@ pub struct Rebuild {
     pub parity: u8,
 }
 
+/// Sessions whose timers are seen to in one go: 100 µs or less, in which no receive ring overflows.
+const TIMEOUT_BUDGET: usize = 256;
+
 /// A session and the queues it stands in.
 #[derive(Debug)]
 struct Entry<P> {
     session: Box<Session<P>>,
+    /// When its timer goes off.
+    armed: Instant,
+    /// When it is to announce its lead, as planned last.
+    heartbeat: Instant,
+    calm: Calm,
     /// In `Turns::sending`.
     sending: bool,
     /// In `Turns::delivering`.
@@ -96,6 +104,8 @@ pub struct Node<P> {
     neighbors_due: Instant,
     hellos_due: bool,
     entries: Vec<Option<Entry<P>>>,
+    /// Places of sessions that were removed.
+    free: Vec<SessionIndex>,
     by_id: HashMap<SessionId, SessionIndex>,
     turns: Turns,
     /// What is still to be sent down the second tree as it went down the first.
@@ -112,6 +122,7 @@ impl<P> Node<P> {
             neighbors_due: now,
             hellos_due: false,
             entries: Vec::with_capacity(config.max_sessions),
+            free: Vec::with_capacity(config.max_sessions),
             by_id: HashMap::with_capacity(config.max_sessions),
             turns: Turns::new(config.max_sessions),
             again: None,
@@ -128,16 +139,18 @@ impl<P> Node<P> {
         session: Box<Session<P>>,
     ) -> Result<SessionIndex, Box<Session<P>>> {
         let id = session.config().id;
-        let free = self.entries.iter().position(Option::is_none);
-        let index = SessionIndex(free.unwrap_or(self.entries.len()));
-        if self.by_id.contains_key(&id) || index.0 >= self.config.max_sessions {
+        if self.by_id.contains_key(&id) || self.by_id.len() >= self.config.max_sessions {
             return Err(session);
         }
-        if free.is_none() {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
-        }
+            SessionIndex(self.entries.len() - 1)
+        });
         let entry = Entry {
             session,
+            armed: Instant::NEVER,
+            heartbeat: UNPLANNED,
+            calm: Calm::No,
             sending: false,
             delivering: false,
             rebuilding: false,
@@ -154,6 +167,7 @@ impl<P> Node<P> {
         let entry = self.entries.get_mut(index.0)?.take()?;
         self.by_id.remove(&entry.session.config().id);
         self.turns.forget(index);
+        self.free.push(index);
         self.again = self.again.filter(|again| again.0 != index);
         Some(entry.session)
     }
@@ -179,6 +193,13 @@ impl<P> Node<P> {
         Some(&*self.entries.get(index.0)?.as_ref()?.session)
     }
 
+    /// The packet `seq` of a session, if it is held: for what the caller notes in it.
+    #[inline]
+    pub fn packet_mut(&mut self, index: SessionIndex, seq: Seq) -> Option<&mut P> {
+        let entry = self.entries.get_mut(index.0)?.as_mut()?;
+        entry.session.packet_mut(seq)
+    }
+
     /// Ends the stream of a session that begins here: it takes no more packets, and says so to all below.
     pub fn end_session(&mut self, now: Instant, index: SessionIndex) {
         if let Some(entry) = self.entry(index) {
@@ -193,19 +214,23 @@ impl<P> Node<P> {
             self.hellos_due = true;
             self.neighbor_timeouts(now);
         }
-        while let Some(place) = self.turns.timers.pop(now) {
-            if let Some(entry) = self.entry(SessionIndex(place)) {
+        for _ in 0..TIMEOUT_BUDGET {
+            let Some(index) = self.turns.pop_due(now) else {
+                return;
+            };
+            if let Some(entry) = self.entries[index.0].as_mut() {
+                entry.armed = Instant::NEVER;
                 entry.session.handle_timeout(now);
-                self.follow_rtt(SessionIndex(place));
-                self.touch(SessionIndex(place));
+                entry.session.follow_rtt(&self.neighbors);
+                self.turns.touch(index, entry);
             }
         }
     }
 
-    /// When [`Node::handle_timeout`] is next needed.
+    /// When [`Node::handle_timeout`] is next needed; now, if it has left something over.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        self.turns.timers.next_due().min(self.neighbors_due)
+        self.turns.next_due().min(self.neighbors_due)
     }
 
     /// Sends a client of a session what is here of the last `span`, before it is served with the others: see
@@ -240,7 +265,7 @@ impl<P> Node<P> {
             if let Some((client, step)) = step {
                 return Some((index, client, step));
             }
-            self.arm(now, index);
+            self.rest(now, index);
         }
         None
     }
@@ -275,7 +300,9 @@ impl<P> Node<P> {
                 return Some((index, seq, self.session(index)?.packet(seq)?));
             }
             entry.delivering = false;
-            self.arm(now, index);
+            if let Some(due) = entry.session.deliver_due() {
+                self.turns.arm(index, entry, due);
+            }
         }
         None
     }
@@ -316,15 +343,9 @@ impl<P> Node<P> {
         }
     }
 
-    fn arm(&mut self, now: Instant, index: SessionIndex) {
-        if let Some(entry) = self.entries.get(index.0).and_then(Option::as_ref) {
-            self.turns.arm(now, index, &entry.session);
-        }
-    }
-
-    fn follow_rtt(&mut self, index: SessionIndex) {
-        if let Some(entry) = self.entries[index.0].as_mut() {
-            entry.session.follow_rtt(&self.neighbors);
+    fn rest(&mut self, now: Instant, index: SessionIndex) {
+        if let Some(entry) = self.entries.get_mut(index.0).and_then(Option::as_mut) {
+            self.turns.rest(now, index, entry);
         }
     }
 

@@ -3,7 +3,7 @@
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
-/// A moment of a monotonic clock, in nanoseconds since a zero of the caller's choice.
+/// A moment of a monotonic clock, in nanoseconds since a zero of the caller's choice, less than 18 years ago.
 ///
 /// The protocol has no clock of its own: every call carries `now`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,15 +5,15 @@ use alloc::vec::Vec;
 
 use crate::{Instant, Seq};
 
-/// The state of one sequence within the window.
-#[derive(Debug)]
-pub(crate) enum Slot<P> {
+/// The state of one sequence within the window, and its packet as `T`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot<T> {
     /// Never looked for: it lies before the sequence at which this node joined.
     Absent,
     /// Looked for.
     Missing,
     /// Here since the given moment.
-    Held(P, Instant),
+    Held(T, Instant),
     /// Given up.
     Lost,
 }
@@ -29,95 +29,146 @@ pub(crate) struct Interest {
 
 /// What is known of a sequence's ways, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks(u8);
+pub(crate) struct Marks(u64);
 
 impl Marks {
     /// The first tree has brought it, or has been made up for.
-    pub(crate) const FIRST_TREE: Marks = Marks(1);
+    pub(crate) const FIRST_TREE: Marks = Marks(1 << 2);
     /// The second tree has brought it.
-    pub(crate) const SECOND_TREE: Marks = Marks(2);
+    pub(crate) const SECOND_TREE: Marks = Marks(1 << 3);
     /// It went down the tree as a repair.
-    pub(crate) const SUBCAST: Marks = Marks(4);
+    pub(crate) const SUBCAST: Marks = Marks(1 << 4);
+}
 
-    pub(crate) fn has(self, other: Marks) -> bool {
-        self.0 & other.0 != 0
+/// What is kept of a sequence: 16 bytes where `P` is a pointer, so that a cache line holds four and none is split.
+#[derive(Debug)]
+struct Cell<P> {
+    packet: Option<P>,
+    /// The state in the lowest two bits, marks in the next three, the moment since when it is held above: 59 bits of
+    /// nanoseconds, 18 years from the clock's zero.
+    word: u64,
+}
+
+const ABSENT: u64 = 0;
+const MISSING: u64 = 1;
+const HELD: u64 = 2;
+const LOST: u64 = 3;
+const STATE: u64 = 3;
+const MARKS: u64 = 7 << 2;
+const MOMENT: u32 = 5;
+
+impl<P> Cell<P> {
+    #[inline]
+    fn slot(&self) -> Slot<&P> {
+        match (&self.packet, self.word & STATE) {
+            (Some(packet), _) => Slot::Held(packet, Instant(self.word >> MOMENT)),
+            (None, MISSING) => Slot::Missing,
+            (None, LOST) => Slot::Lost,
+            (None, _) => Slot::Absent,
+        }
     }
 
-    /// Adds `other`. `true`: it was not there before.
-    pub(crate) fn add(&mut self, other: Marks) -> bool {
-        let new = !self.has(other);
-        self.0 |= other.0;
-        new
+    /// Sets the state, and these marks. Field by field: a value that is put together first and then copied as a whole
+    /// costs a stall.
+    #[inline]
+    fn set(&mut self, slot: Slot<P>, marks: u64) {
+        match slot {
+            Slot::Held(packet, now) => {
+                self.packet = Some(packet);
+                self.word = now.0 << MOMENT | marks | HELD;
+            }
+            Slot::Absent => self.set_empty(ABSENT | marks),
+            Slot::Missing => self.set_empty(MISSING | marks),
+            Slot::Lost => self.set_empty(LOST | marks),
+        }
+    }
+
+    fn set_empty(&mut self, word: u64) {
+        self.packet = None;
+        self.word = word;
     }
 }
 
 /// The sequences from trail to lead, each with its slot, its marks and the children that it matters to.
 ///
-/// Memory is taken once: 41 bytes a slot for a `P` of 8 bytes.
+/// Memory is taken once: 32 bytes a slot for a `P` that is a pointer.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Window<P> {
-    slots: Box<[Slot<P>]>,
-    marks: Box<[Marks]>,
-    interest: Box<[Interest]>,
+    cells: Box<[Cell<P>]>,
     trail: Seq,
     /// The sequence after the lead.
     next: Seq,
     held: usize,
+    /// Places from this sequence on have no interest left from the sequence that had them before.
+    clean_from: Seq,
+    interest: Box<[Interest]>,
 }
 
 impl<P> Window<P> {
     /// A window of at least `capacity` sequences (rounded up to a power of two), empty, whose next one is `next`.
     pub(crate) fn new(capacity: usize, next: Seq) -> Window<P> {
         let capacity = capacity.next_power_of_two();
-        let mut slots = Vec::with_capacity(capacity);
-        slots.resize_with(capacity, || Slot::Absent);
+        let mut cells = Vec::with_capacity(capacity);
+        cells.resize_with(capacity, || Cell {
+            packet: None,
+            word: ABSENT,
+        });
         Window {
-            slots: slots.into_boxed_slice(),
-            marks: alloc::vec![Marks::default(); capacity].into_boxed_slice(),
-            interest: alloc::vec![Interest::default(); capacity].into_boxed_slice(),
+            cells: cells.into_boxed_slice(),
             trail: next,
             next,
             held: 0,
+            clean_from: Seq(0),
+            interest: alloc::vec![Interest::default(); capacity].into_boxed_slice(),
         }
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
-        self.slots.len() as u64
+        self.cells.len() as u64
     }
 
     /// Oldest sequence of the window; equal to [`Window::next`] when it is empty.
+    #[inline]
     pub(crate) fn trail(&self) -> Seq {
         self.trail
     }
 
     /// The sequence after the lead.
+    #[inline]
     pub(crate) fn next(&self) -> Seq {
         self.next
     }
 
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
+    #[inline]
     pub(crate) fn contains(&self, seq: Seq) -> bool {
         self.trail <= seq && seq < self.next
     }
 
     /// Whether the window can grow to hold `seq` without giving up its trail.
+    #[inline]
     pub(crate) fn has_room_for(&self, seq: Seq) -> bool {
         seq.above(self.trail) < self.capacity()
     }
 
+    #[inline]
     fn index(&self, seq: Seq) -> usize {
         (seq.0 & (self.capacity() - 1)) as usize
     }
 
     /// The slot of `seq`; [`Slot::Absent`] outside of the window.
-    pub(crate) fn slot(&self, seq: Seq) -> &Slot<P> {
+    #[inline]
+    pub(crate) fn slot(&self, seq: Seq) -> Slot<&P> {
         if self.contains(seq) {
-            &self.slots[self.index(seq)]
+            self.cells[self.index(seq)].slot()
         } else {
-            &Slot::Absent
+            Slot::Absent
         }
     }
 
@@ -126,6 +177,7 @@ impl<P> Window<P> {
     }
 
     /// The packet `seq`, if it is held.
+    #[inline]
     pub(crate) fn packet(&self, seq: Seq) -> Option<&P> {
         match self.slot(seq) {
             Slot::Held(packet, _) => Some(packet),
@@ -133,12 +185,28 @@ impl<P> Window<P> {
         }
     }
 
-    /// Appends the next sequence. The caller has checked [`Window::has_room_for`] it.
-    pub(crate) fn push(&mut self, slot: Slot<P>) {
+    /// The same, to be changed.
+    #[inline]
+    pub(crate) fn packet_mut(&mut self, seq: Seq) -> Option<&mut P> {
+        if !self.contains(seq) {
+            return None;
+        }
+        let index = self.index(seq);
+        self.cells[index].packet.as_mut()
+    }
+
+    /// Appends the next sequence, with these marks. The caller has checked [`Window::has_room_for`] it.
+    #[inline]
+    pub(crate) fn push(&mut self, slot: Slot<P>, marks: Marks) {
         let seq = self.next;
         debug_assert!(self.has_room_for(seq));
-        self.next = seq.next();
-        self.put(seq, slot);
+        self.next = Seq(seq.0 + 1);
+        self.held += usize::from(matches!(slot, Slot::Held(..)));
+        let index = self.index(seq);
+        self.cells[index].set(slot, marks.0);
+        if seq < self.clean_from {
+            self.interest[index] = Interest::default();
+        }
     }
 
     /// Lets the window begin at an older sequence, with nothing there. The caller has checked that it fits.
@@ -147,8 +215,8 @@ impl<P> Window<P> {
         while self.trail > trail {
             self.trail = Seq(self.trail.0 - 1);
             let index = self.index(self.trail);
-            self.slots[index] = Slot::Absent;
-            self.forget_ways(index);
+            self.cells[index].set_empty(ABSENT);
+            self.interest[index] = Interest::default();
         }
     }
 
@@ -156,22 +224,31 @@ impl<P> Window<P> {
     pub(crate) fn put(&mut self, seq: Seq, slot: Slot<P>) {
         debug_assert!(self.contains(seq));
         let index = self.index(seq);
+        let cell = &mut self.cells[index];
+        self.held -= usize::from(cell.packet.is_some());
         self.held += usize::from(matches!(slot, Slot::Held(..)));
-        let before = core::mem::replace(&mut self.slots[index], slot);
-        self.forget(&before);
+        cell.set(slot, cell.word & MARKS);
     }
 
     /// Removes the trail and returns what was there; `None` when the window is empty.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Slot<P>> {
         if self.trail == self.next {
             return None;
         }
         let index = self.index(self.trail);
-        let slot = core::mem::replace(&mut self.slots[index], Slot::Absent);
-        self.forget(&slot);
-        self.forget_ways(index);
-        self.trail = self.trail.next();
-        Some(slot)
+        let cell = &mut self.cells[index];
+        let word = core::mem::replace(&mut cell.word, ABSENT);
+        self.trail = Seq(self.trail.0 + 1);
+        Some(match (cell.packet.take(), word & STATE) {
+            (Some(packet), _) => {
+                self.held -= 1;
+                Slot::Held(packet, Instant(word >> MOMENT))
+            }
+            (None, MISSING) => Slot::Missing,
+            (None, LOST) => Slot::Lost,
+            (None, _) => Slot::Absent,
+        })
     }
 
     /// Moves an empty window to another place.
@@ -179,29 +256,36 @@ impl<P> Window<P> {
         debug_assert!(self.trail == self.next);
         self.trail = next;
         self.next = next;
+        if self.clean_from > Seq(0) {
+            self.clean_from = Seq(next.0 + self.capacity());
+        }
     }
 
-    fn forget(&mut self, slot: &Slot<P>) {
-        self.held -= usize::from(matches!(slot, Slot::Held(..)));
-    }
-
-    fn forget_ways(&mut self, index: usize) {
-        self.marks[index] = Marks::default();
-        self.interest[index] = Interest::default();
+    /// The children that `seq`, which lies in the window, matters to.
+    pub(crate) fn interest(&self, seq: Seq) -> Interest {
+        debug_assert!(self.contains(seq));
+        self.interest[self.index(seq)]
     }
 
     /// The children that `seq`, which lies in the window, matters to.
     pub(crate) fn interest_mut(&mut self, seq: Seq) -> &mut Interest {
         debug_assert!(self.contains(seq));
+        self.clean_from = self.clean_from.max(Seq(seq.0 + self.capacity() + 1));
         let index = self.index(seq);
         &mut self.interest[index]
     }
 
-    /// The marks of `seq`, which lies in the window.
-    pub(crate) fn marks_mut(&mut self, seq: Seq) -> &mut Marks {
+    /// Whether `seq`, which lies in the window, has any of these marks.
+    pub(crate) fn has_mark(&self, seq: Seq, marks: Marks) -> bool {
+        debug_assert!(self.contains(seq));
+        self.cells[self.index(seq)].word & marks.0 != 0
+    }
+
+    /// Adds marks to `seq`, which lies in the window.
+    pub(crate) fn mark(&mut self, seq: Seq, marks: Marks) {
         debug_assert!(self.contains(seq));
         let index = self.index(seq);
-        &mut self.marks[index]
+        self.cells[index].word |= marks.0;
     }
 }
 
@@ -240,7 +324,7 @@ mod tests {
                 match step {
                     Step::Push(held) if window.has_room_for(Seq(next)) => {
                         let slot = if held { Slot::Held(next, Instant(0)) } else { Slot::Missing };
-                        window.push(slot);
+                        window.push(slot, Marks::FIRST_TREE);
                         model.insert(next, held.then_some(next));
                         next += 1;
                     }

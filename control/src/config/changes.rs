@@ -1,6 +1,6 @@
 //! What a new configuration changes in a running one.
 
-use dataplane::{Impairment, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
+use dataplane::{Device, Impairment, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
 use overlay::SessionId;
 use thiserror::Error;
 
@@ -30,6 +30,8 @@ pub struct Changes {
     pub neighbors_updated: Vec<NeighborConfig>,
     /// Ports whose impairment is another, with the new one.
     pub impairments: Vec<(String, Option<Impairment>)>,
+    /// Ports whose MTU is another, as they are to be.
+    pub ports_resized: Vec<PortConfig>,
 }
 
 /// The new configuration differs in what a running node can't change.
@@ -64,6 +66,8 @@ impl Config {
         compare_sessions(&self.node.sessions, &new.node.sessions, &mut changes);
         compare_neighbors(self, new, &mut changes);
         let ports = self.node.ports.iter().zip(&new.node.ports);
+        let resized = ports.clone().filter(|(old, new)| old.mtu != new.mtu);
+        changes.ports_resized = resized.map(|(_, new)| new.clone()).collect();
         changes.impairments = ports
             .filter(|(old, new)| old.impairment != new.impairment)
             .map(|(_, new)| (new.name.clone(), new.impairment.clone()))
@@ -103,24 +107,33 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     let interface = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.interface.clone());
     let rate = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.rate_pps);
     let mut keys = Vec::new();
-    for (old, new) in old.iter().zip(new) {
-        // The MTU is part of some devices' strings: then it alone is what changed.
-        let device = hardware(&old.device) == hardware(&new.device)
-            && (old.device == new.device || old.mtu != new.mtu);
+    for (index, (old, new)) in old.iter().zip(new).enumerate() {
         let changed = differing(&[
-            ("device", device),
+            ("device", is_same_device(index, old, new)),
             ("address", old.addresses == new.addresses),
             ("gateway", old.gateways == new.gateways),
-            ("mtu", old.mtu == new.mtu),
             ("kernel", interface(old) == interface(new)),
             (
                 "kernel_rate",
                 rate(old) == rate(new) || interface(old) != interface(new),
             ),
+            ("verify_payload", old.verify_payload == new.verify_payload),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }
     keys
+}
+
+/// Whether two ports of that number have one device. Rings of `af_packet:` are made for the MTU.
+fn is_same_device(index: usize, old: &PortConfig, new: &PortConfig) -> bool {
+    let interface = hardware(&old.device).strip_prefix("iface=");
+    let is_made_for = |interface: &str, port: &PortConfig| {
+        let made = dataplane::vdev_for("af_packet", interface, index, port.mtu);
+        made.map(Device::Vdev).as_ref() == Some(&port.device)
+    };
+    old.device == new.device
+        || interface
+            .is_some_and(|interface| is_made_for(interface, old) && is_made_for(interface, new))
 }
 
 fn differing(keys: &[(&str, bool)]) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dataplane::{
     BurstLoss, ClientConfig, Delivery, Device, EalConfig, Flow, Idle, Impairment, KernelConfig,
-    NeighborConfig, NodeConfig, PortConfig, SessionConfig,
+    NeighborConfig, NodeConfig, PortConfig, SessionConfig, is_af_packet,
 };
 use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX};
 use overlay::{Fec, Mode, SessionId};
@@ -118,17 +118,21 @@ fn port(table: &mut Table<'_>, index: usize) -> PortConfig {
     let name = table
         .required("name", "\"up\"", field::name)
         .unwrap_or_default();
+    let device = table
+        .required("device", "\"pci:0000:8a:00.0\"", |value| {
+            device::device(value, index, mtu)
+        })
+        .unwrap_or_else(|| Device::Vdev(String::new()));
+    // Beside what a packet socket costs, it is little.
+    let verify_payload = is_af_packet(&device);
     PortConfig {
         kernel: kernel(table, &name),
         name,
-        device: table
-            .required("device", "\"pci:0000:8a:00.0\"", |value| {
-                device::device(value, index, mtu)
-            })
-            .unwrap_or_else(|| Device::Vdev(String::new())),
+        device,
         addresses: addresses.unwrap_or_default(),
         gateways: gateways.unwrap_or_default(),
         mtu,
+        verify_payload: table.or("verify_payload", verify_payload, field::flag),
         impairment: table.nested("impair", impairment),
     }
 }

@@ -69,15 +69,11 @@ impl Rig {
         set_up_thread(cpu)?;
         let registration = built.eal.register_thread()?;
         let mac = Mac(built.ports[0].mac());
-        let mut generator = Generator::new(&workload, mac);
+        let generator = Generator::new(&workload, mac);
         if !workload.is_fed_by_ring() {
             let packets = &built.worker.pools().packets;
-            if generator.is_constant() {
-                packets.write_all(|mbuf| generator.write(mbuf));
-            } else {
-                let mut scratch = Generator::new(&workload, mac);
-                packets.write_all(|mbuf| scratch.write(mbuf));
-            }
+            let mut scratch = Generator::new(&workload, mac);
+            packets.write_all(|mbuf| scratch.write(mbuf));
         }
         if let Role::LastHop { linear: true, .. } = workload.role {
             built.worker.forbid_chains(OUT);
@@ -157,7 +153,7 @@ impl Rig {
         }
         if self.workload.is_fed_by_ring() {
             put(worker, IN, count, |mbuf| self.generator.write(mbuf));
-        } else if !self.generator.is_constant() {
+        } else {
             let packets = &worker.pools().packets;
             packets.write_next(BURST as usize, |mbuf| self.generator.rewrite(mbuf));
         }

@@ -97,6 +97,7 @@ fn port(workload: &Workload, place: u16) -> PortConfig {
             Vec::new()
         },
         mtu: workload.size + OVERHEAD as u16,
+        verify_payload: false,
         impairment: None,
         kernel: None,
     }

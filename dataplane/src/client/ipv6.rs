@@ -23,18 +23,14 @@ const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV6_LEN + 6;
 /// Where in an entry the client's port lies: behind Ethernet header and address.
 const ENTRY_PORT: usize = ETHERNET_LEN + 16;
 
-/// What is written of a copy: its headers, and what makes four vectors of it. The rest is for the payload.
-pub(crate) const COPY_AREA_IPV6: usize = 64;
-const _: () = assert!(COPY_HEADERS_IPV6 <= COPY_AREA_IPV6);
-
-/// Where the headers of a copy are written.
-pub(crate) type CopyAreaIpv6 = [u8; COPY_AREA_IPV6];
+/// The headers of a copy.
+pub(crate) type CopyHeadersIpv6 = [u8; COPY_HEADERS_IPV6];
 
 /// What the headers of all copies of one packet have in common. A copy has no options, and the flow label of the packet,
 /// which is the source's to choose (RFC 6437 §3).
 #[derive(Clone, Debug)]
 pub(crate) struct CopyTemplateIpv6 {
-    headers: CopyAreaIpv6,
+    headers: CopyHeadersIpv6,
     /// The source's checksum with the session's destination taken out (RFC 1624).
     udp_sum: Sum,
 }
@@ -53,7 +49,7 @@ impl CopyTemplateIpv6 {
             len: U16::new(inner.udp_len),
             checksum: U16::ZERO,
         };
-        let mut headers = [0; COPY_AREA_IPV6];
+        let mut headers = [0; COPY_HEADERS_IPV6];
         headers[ETHERNET_LEN..][..IPV6_LEN].copy_from_slice(ip.as_bytes());
         headers[ETHERNET_LEN + IPV6_LEN..][..UDP_LEN].copy_from_slice(udp.as_bytes());
         CopyTemplateIpv6 {
@@ -79,10 +75,9 @@ impl ClientEntry {
         self.headers[12..ETHERNET_LEN] == ETHERTYPE_IPV6.to_be_bytes()
     }
 
-    /// Writes the headers of this client's copy of a packet, where both are of IPv6; its payload is to follow, over what is
-    /// in the area behind them.
+    /// Writes the headers of this client's copy of a packet, where both are of IPv6; its payload is to follow.
     #[inline(always)]
-    pub(crate) fn fill_ipv6(&self, headers: &mut CopyAreaIpv6, packet: &CopyTemplateIpv6) {
+    pub(crate) fn fill_ipv6(&self, headers: &mut CopyHeadersIpv6, packet: &CopyTemplateIpv6) {
         *headers = packet.headers;
         headers[..ETHERNET_LEN].copy_from_slice(&self.headers[..ETHERNET_LEN]);
         headers[DESTINATION..][..16].copy_from_slice(&self.headers[ETHERNET_LEN..ENTRY_PORT]);

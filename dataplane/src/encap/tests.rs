@@ -25,6 +25,7 @@ const LOCAL: Local = Local {
     ipv6: Some(LocalIpv6::new(Mac([2, 0, 0, 0, 0, 1]), OUR_IPV6)),
     tree_port: 7451,
     overlay_port: 7452,
+    verify_payload: true,
 };
 
 fn down_the_tree(addresses: Addresses, mtu: u16) -> Encap {

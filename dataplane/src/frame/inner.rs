@@ -161,18 +161,18 @@ impl Inner {
         self.start..self.start + self.header.packet_len()
     }
 
-    /// The last checks before a packet enters a tree, for the ingress alone, since they read all of it: TTL, and the
-    /// UDP checksum where there is one. `frame` is the one that it was parsed from.
+    /// The last checks before a packet enters a tree, for the ingress alone: TTL, and, with `payload`, the UDP checksum where
+    /// there is one, which reads all of the packet. `frame` is the one that it was parsed from.
     ///
     /// # Errors
     /// The reason for which it must not enter.
     #[inline]
-    pub(crate) fn verify(&self, frame: &[u8]) -> Result<(), DropReason> {
+    pub(crate) fn verify(&self, frame: &[u8], payload: bool) -> Result<(), DropReason> {
         let header = &self.header;
         if header.ttl <= 1 {
             return Err(DropReason::TtlExpired);
         }
-        if header.udp_checksum == 0 {
+        if !payload || header.udp_checksum == 0 {
             return Ok(());
         }
         let datagram = self.packet().end - usize::from(header.udp_len)..self.packet().end;

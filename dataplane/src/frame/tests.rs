@@ -12,6 +12,12 @@ const LOCAL: Local = Local {
     ipv6: Some(LocalIpv6::new(Mac([2, 0, 0, 0, 0, 1]), ipv6::OURS)),
     tree_port: 7451,
     overlay_port: 7452,
+    verify_payload: true,
+};
+/// The same port where a link checks frames.
+const TRUSTING: Local = Local {
+    verify_payload: false,
+    ..LOCAL
 };
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -266,13 +272,13 @@ fn a_flow_may_carry_ip_options_and_ethernet_padding() {
     };
     assert_eq!(inner.header.len, 36);
     assert_eq!(&frame[inner.payload()], b"x");
-    assert_eq!(inner.verify(&frame), Ok(()));
+    assert_eq!(inner.verify(&frame, true), Ok(()));
 }
 
 #[test]
 fn a_flow_with_a_wrong_checksum_or_a_spent_ttl_does_not_enter_a_tree() {
     let refused = |frame: &[u8]| match parse(frame, &LOCAL) {
-        Ok(Parsed::Flow { inner }) => inner.verify(frame),
+        Ok(Parsed::Flow { inner }) => inner.verify(frame, true),
         other => panic!("{other:?}"),
     };
     let mut frame = flow(b"payload");
@@ -420,7 +426,7 @@ fn a_bit_flipped_on_the_way_is_noticed_or_harmless() {
                 (_, Ok(_)) if (6..12).contains(&(bit / 8)) => {}
                 (_, Ok(Parsed::Flow { inner })) => {
                     assert_eq!(
-                        inner.verify(&flipped),
+                        inner.verify(&flipped, true),
                         Err(DropReason::InnerChecksumBad),
                         "bit {bit}"
                     );
@@ -475,7 +481,7 @@ fn check_within(frame: &[u8]) {
                 frame[inner.headers()].len() + frame[inner.payload()].len(),
                 frame[inner.packet()].len()
             );
-            let _ = inner.verify(frame);
+            let _ = inner.verify(frame, true);
         }
         Ok(Parsed::Control { body, .. } | Parsed::Confirm { body, .. }) => {
             assert!(body.end <= frame.len());
@@ -483,5 +489,36 @@ fn check_within(frame: &[u8]) {
         Ok(Parsed::Parity { coded, .. }) => assert!(!frame[coded].is_empty()),
         Ok(Parsed::Heartbeat { .. } | Parsed::Arp(_) | Parsed::Nd(_) | Parsed::Echo(_))
         | Err(_) => {}
+    }
+}
+
+#[test]
+fn every_flaw_of_a_header_shows_without_a_look_at_the_payload() {
+    let frames = [
+        tree(Kind::Data, &inner(b"some payload")),
+        tree(Kind::Repair, &inner(b"for several")),
+        over(Kind::Copy, &inner(b"once more")),
+    ];
+    // What the client's own checksum is for: that of the inner UDP header, and the payload.
+    let inner_udp = OUTER + IPV4_LEN;
+    for frame in frames {
+        let sound = parse(&frame, &TRUSTING);
+        assert_eq!(sound, parse(&frame, &LOCAL));
+        assert!(sound.is_ok());
+        for (place, bit) in (0..frame.len()).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+            let mut flawed = frame.clone();
+            flawed[place] ^= 1 << bit;
+            let is_station = (6..12).contains(&place);
+            let taken = parse(&flawed, &TRUSTING);
+            if place < inner_udp && !is_station {
+                assert_ne!(taken, sound, "byte {place}, bit {bit}");
+            }
+            if place >= inner_udp + UDP_LEN {
+                assert_eq!(taken, sound, "payload is not read");
+            }
+            if !is_station {
+                assert_ne!(parse(&flawed, &LOCAL), sound, "byte {place}, bit {bit}");
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ const fn local(mac: Mac, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Local {
         ipv6: Some(LocalIpv6::new(mac, ipv6)),
         tree_port: 7451,
         overlay_port: 7452,
+        verify_payload: true,
     }
 }
 

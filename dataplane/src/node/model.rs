@@ -15,7 +15,8 @@ use crate::event::EventKind;
 use crate::frame::{Addresses, PortIndex};
 use crate::sizing::held_max;
 use crate::worker::{
-    Adjacent, Client, ClientKey, Clients, Clock, NewSession, Route, RoutePort, upstream_of,
+    Adjacent, Client, ClientKey, Clients, Clock, NewSession, PortLink, Route, RoutePort,
+    upstream_of,
 };
 
 /// Packet buffers that are never promised to a session.
@@ -58,10 +59,18 @@ fn is_same(old: &ClientConfig, new: &ClientConfig) -> bool {
     (&old.name, old.address, old.port) == (&new.name, new.address, new.port)
 }
 
+/// What was last seen of a port's link; a port begins as one that is up.
+#[derive(Clone, Copy)]
+struct KnownLink {
+    up: bool,
+    downs: u64,
+}
+
 /// The node as configured now.
 pub(super) struct Model {
     node: NodeConfig,
     ports: Vec<RoutePort>,
+    links: Vec<KnownLink>,
     neighbors: Vec<(NeighborConfig, NeighborId)>,
     sessions: Vec<Known>,
     packets: usize,
@@ -83,8 +92,10 @@ impl Model {
             sessions: Vec::new(),
             ..config.clone()
         };
+        let up = KnownLink { up: true, downs: 0 };
         Model {
             node,
+            links: vec![up; ports.len()],
             ports,
             neighbors: Vec::new(),
             sessions: Vec::new(),
@@ -102,6 +113,36 @@ impl Model {
     /// Ports and settings; neighbors and sessions are listed by themselves.
     pub(super) fn config(&self) -> &NodeConfig {
         &self.node
+    }
+
+    /// A port's link as the worker has been told.
+    pub(super) fn link(&self, place: usize) -> PortLink {
+        PortLink {
+            up: self.links[place].up,
+            mtu: self.ports[place].mtu,
+        }
+    }
+
+    /// How often a port's link went down.
+    pub(super) fn downs(&self, place: usize) -> u64 {
+        self.links[place].downs
+    }
+
+    /// Notes what the worker has been told of a port's link.
+    pub(super) fn set_link(&mut self, place: usize, link: PortLink) {
+        let known = &mut self.links[place];
+        known.downs += u64::from(known.up && !link.up);
+        known.up = link.up;
+        self.ports[place].mtu = link.mtu;
+    }
+
+    /// The MTU that a port is configured to have.
+    pub(super) fn configured_mtu(&self, place: usize) -> u16 {
+        self.node.ports[place].mtu
+    }
+
+    pub(super) fn set_configured_mtu(&mut self, place: usize, mtu: u16) {
+        self.node.ports[place].mtu = mtu;
     }
 
     pub(super) fn neighbors(&self) -> impl Iterator<Item = (&NeighborConfig, NeighborId)> {

@@ -75,7 +75,7 @@ impl Model {
         let Some(config) = self.config().ports.get(place) else {
             return PortSnapshot::default();
         };
-        let stats = port.stats();
+        let (link, stats) = (self.link(place), port.stats());
         let addresses = config.addresses.iter().map(ToString::to_string);
         let addresses: Vec<String> = addresses.collect();
         PortSnapshot {
@@ -86,8 +86,10 @@ impl Model {
             driver: port.driver().into(),
             mac: crate::frame::Mac(port.mac()).to_string(),
             address: addresses.join(", "),
-            link_up: port.link_up(),
-            mtu: config.mtu,
+            link_up: link.up,
+            downs: self.downs(place),
+            mtu: link.mtu,
+            configured_mtu: config.mtu,
             chained: port.chained(),
             kernel: config.kernel.as_ref().map(|kernel| KernelSnapshot {
                 interface: kernel.interface.clone(),

@@ -97,6 +97,7 @@ pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
         commands,
         events,
         worker: Some(worker),
+        is_drained: false,
         _kernel: kernel,
         looking: Mutex::default(),
     })
@@ -159,9 +160,11 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         max_sessions: config.max_sessions,
     };
     let locals = worker_ports.iter().map(|port| port.local);
-    let route_ports = worker_ports.iter().map(|port| RoutePort {
-        local: port.local,
-        mtu: port.mtu,
+    let route_ports = worker_ports.iter().zip(&ports);
+    let route_ports = route_ports.map(|(worker, port)| RoutePort {
+        local: worker.local,
+        mtu: worker.mtu,
+        mtu_max: port.mtu_max(),
     });
     let route_ports: Vec<RoutePort> = route_ports.collect();
     let worker = Worker::new(Parts {

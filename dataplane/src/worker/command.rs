@@ -8,9 +8,12 @@ use overlay::{
 };
 
 use super::stages::Look;
-use super::{Adjacent, Clients, NewSession, Report, Route, StageCounts, Worker, upstream_of};
+use super::{
+    Adjacent, Clients, NewSession, PortLink, Report, Route, StageCounts, Worker, upstream_of,
+};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
+use crate::rx::Burst;
 
 /// A command, with where its reply goes. What it makes superfluous returns with the reply, to be freed there.
 pub(crate) enum Command {
@@ -22,10 +25,13 @@ pub(crate) enum Command {
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
+    SetLink(PortIndex, PortLink, Sender<Reply>),
     Report(Box<Report>),
     /// Counts the cycles of each stage for this long.
     Look(Duration, Sender<StageCounts>),
-    Stop(Sender<Reply>),
+    /// Ends what begins here and passes on what there is, before a stop.
+    Drain(Sender<Reply>),
+    Stop,
 }
 
 /// How a command ended.
@@ -69,6 +75,7 @@ impl Worker {
                 Command::Impair(port, settings, to) => {
                     (self.impair_port(now, port, settings.as_ref()), to)
                 }
+                Command::SetLink(port, link, to) => (self.set_link(port, link), to),
                 Command::Report(report) => {
                     self.report = Some(report);
                     continue;
@@ -77,8 +84,12 @@ impl Worker {
                     self.look = Some(Box::new(Look::begin(now, time, to)));
                     continue;
                 }
-                Command::Stop(to) => {
-                    self.begin_stop(now, to);
+                Command::Drain(to) => {
+                    self.begin_draining(now, to);
+                    continue;
+                }
+                Command::Stop => {
+                    self.end();
                     continue;
                 }
             };
@@ -218,7 +229,7 @@ impl Worker {
             return Reply::Refused;
         };
         for held in this.impair(settings) {
-            self.receive::<true>(now, port, held);
+            self.receive(now, port, held, &mut Burst::new());
         }
         Reply::Done
     }

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use overlay::{Instant, Seq, SessionIndex};
+use overlay::{Instant, Seq, Session, SessionIndex};
 
 use super::{COPY_BUDGET, ClientKey, Pools, Route, Worker, WorkerPort};
 use crate::chain::Frame;
 use crate::client::{
-    COPY_AREA, COPY_AREA_IPV6, COPY_HEADERS, COPY_HEADERS_IPV6, ClientEntry, CopyArea,
-    CopyAreaIpv6, Template,
+    COPY_HEADERS, COPY_HEADERS_IPV6, ClientEntry, CopyHeaders, CopyHeadersIpv6, Template,
 };
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{InnerHeader, PortIndex};
@@ -53,7 +52,11 @@ impl Worker {
     }
 
     /// Sends each client of the session its copy of a packet, which the session holds; returns how many copies that were.
+    #[inline]
     fn fan_out(&mut self, now: Instant, (index, seq): (SessionIndex, Seq), budget: usize) -> usize {
+        if self.send_to_only_client(index, seq) {
+            return 1;
+        }
         let session = self.node.session(index);
         let held = session.and_then(|session| Some((session, session.packet(seq)?)));
         let (Some((session, payload)), Some(Some(route))) = (held, self.routes.get_mut(index.0))
@@ -81,6 +84,51 @@ impl Worker {
             });
         }
         reached
+    }
+
+    /// Sends a session's only client its copy in the buffer that the packet came in; `false` where there are others, somebody
+    /// else has the buffer, or something else stands in the way.
+    #[inline]
+    fn send_to_only_client(&mut self, index: SessionIndex, seq: Seq) -> bool {
+        let Some(Some(route)) = self.routes.get_mut(index.0) else {
+            return false;
+        };
+        if route.clients.len() != 1 || !route.clients.all_take(seq) {
+            return false;
+        }
+        route.follow_epoch(self.node.session(index).and_then(Session::epoch));
+        let Some(payload) = self.node.packet_mut(index, seq) else {
+            return false;
+        };
+        let Ok(inner) = InnerHeader::read(payload.headers()) else {
+            return false;
+        };
+        let Some(client) = route.clients.entries_mut(0..1).first_mut() else {
+            return false;
+        };
+        let port = &mut self.ports[usize::from(client.port.0)];
+        let packet = Template::new(&inner);
+        if packet.is_too_big(inner.udp_len, port) || !packet.suits(client) {
+            return false;
+        }
+        let frame = match &packet {
+            Template::V4(packet) => {
+                payload.frame_in_place::<COPY_HEADERS>(|headers| client.fill(headers, packet))
+            }
+            Template::V6(packet) => payload
+                .frame_in_place::<COPY_HEADERS_IPV6>(|headers| client.fill_ipv6(headers, packet)),
+        };
+        let Some(frame) = frame else {
+            return false;
+        };
+        match port.send(frame) {
+            Ok(()) => client.packets += 1,
+            Err(reason) => {
+                client.dropped += 1;
+                self.drops.count(reason);
+            }
+        }
+        true
     }
 
     /// Goes on with a packet; the clients may be others than when it began.
@@ -192,6 +240,14 @@ impl FanOut<'_> {
     }
 }
 
+impl Template {
+    /// Whether a packet with that much of UDP is too long for the port.
+    #[inline]
+    fn is_too_big(&self, udp_len: u16, port: &WorkerPort) -> bool {
+        udp_len > port.mtu.saturating_sub(self.ip_len() as u16)
+    }
+}
+
 /// The copies of a packet.
 pub(super) struct Copies<'a> {
     pub(super) packet: &'a Template,
@@ -205,7 +261,7 @@ impl Copies<'_> {
     /// Whether the packet is too long for the port.
     #[inline]
     fn is_too_big(&self, port: &WorkerPort) -> bool {
-        self.udp_len > port.mtu.saturating_sub(self.packet.ip_len() as u16)
+        self.packet.is_too_big(self.udp_len, port)
     }
 
     /// Sends clients behind one port, whose next hops are known, their copies all at once, and counts them. `false`: none
@@ -227,25 +283,18 @@ impl Copies<'_> {
             Template::V4(packet) => {
                 let headers = clients.iter_mut().map(|client| {
                     client.packets += 1;
-                    move |area: &mut CopyArea| client.fill(area, packet)
+                    move |area: &mut CopyHeaders| client.fill(area, packet)
                 });
-                port.tx.push_chains::<COPY_HEADERS, COPY_AREA, CHUNK>(
-                    buffers,
-                    self.payload,
-                    headers,
-                );
+                port.tx
+                    .push_chains::<COPY_HEADERS, CHUNK>(buffers, self.payload, headers);
             }
             Template::V6(packet) => {
                 let headers = clients.iter_mut().map(|client| {
                     client.packets += 1;
-                    move |area: &mut CopyAreaIpv6| client.fill_ipv6(area, packet)
+                    move |area: &mut CopyHeadersIpv6| client.fill_ipv6(area, packet)
                 });
                 port.tx
-                    .push_chains::<COPY_HEADERS_IPV6, COPY_AREA_IPV6, CHUNK>(
-                        buffers,
-                        self.payload,
-                        headers,
-                    );
+                    .push_chains::<COPY_HEADERS_IPV6, CHUNK>(buffers, self.payload, headers);
             }
         }
         port.flush_bursts();
@@ -284,11 +333,11 @@ impl Copies<'_> {
             .ok_or(DropReason::NoHeaderBuffer)?;
         match self.packet {
             Template::V4(packet) => {
-                let area = head.restart::<COPY_HEADERS, COPY_AREA>();
+                let area = head.restart::<COPY_HEADERS>();
                 client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
             }
             Template::V6(packet) => {
-                let area = head.restart::<COPY_HEADERS_IPV6, COPY_AREA_IPV6>();
+                let area = head.restart::<COPY_HEADERS_IPV6>();
                 client.fill_ipv6(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
             }
         }

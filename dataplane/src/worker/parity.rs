@@ -124,7 +124,7 @@ fn payload_of(packets: &Pool, record: &Record<'_>) -> Result<SharedPayload, Drop
     let [packet, _] = record.packet;
     let mbuf = packets.copy(packet).ok_or(DropReason::NoPacketBuffer)?;
     let inner = parse_inner(mbuf.data(), 0..packet.len()).map_err(|_| DropReason::ParityUseless)?;
-    let verified = inner.verify(mbuf.data());
+    let verified = inner.verify(mbuf.data(), true);
     verified.map_err(|_| DropReason::ParityUseless)?;
     Ok(strip(mbuf, &inner, record.timestamp))
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use overlay::Instant;
 
-use super::TX_ROOM;
 use super::kernel::KernelPort;
+use super::{PortLink, TX_ROOM};
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
+use crate::device::frame_len;
 use crate::drops::DropReason;
 use crate::frame::{Local, LocalIpv6, Mac};
 use crate::impair::Impaired;
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 pub(crate) struct WorkerPort {
     pub(crate) local: Local,
     pub(crate) mtu: u16,
+    is_up: bool,
     pub(crate) chained: bool,
     pub(crate) rx: RxQueue,
     pub(crate) tx: TxBuffer,
@@ -70,8 +72,10 @@ impl WorkerPort {
                 ipv6,
                 tree_port,
                 overlay_port,
+                verify_payload: config.verify_payload,
             },
             mtu: config.mtu,
+            is_up: true,
             chained: port.chained(),
             rx,
             tx,
@@ -132,8 +136,27 @@ impl WorkerPort {
         }
         pushed.map_err(|_| {
             self.tx_dropped += 1;
-            DropReason::TxFull
+            if self.is_up {
+                DropReason::TxFull
+            } else {
+                DropReason::PortDown
+            }
         })
+    }
+
+    /// Follows the link. While it is down there is no room for anything, so what is for it ends at once; returns how many
+    /// frames waited and end with it.
+    pub(super) fn set_link(&mut self, link: PortLink) -> u64 {
+        self.mtu = link.mtu;
+        self.tx.set_max_frame_len(frame_len(link.mtu));
+        if self.is_up == link.up {
+            return 0;
+        }
+        self.is_up = link.up;
+        self.stuck_since = None;
+        let dropped = self.tx.set_open(link.up) as u64;
+        self.tx_dropped += dropped;
+        dropped
     }
 
     /// Whether that many frames can be queued. Makes room by a flush, if it has to.
@@ -154,13 +177,13 @@ impl WorkerPort {
     }
 
     /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
-    /// everything for a while does not hold up the other ports; it drops what does not fit.
+    /// everything for a while, or whose link is down, does not hold up the other ports; it drops what does not fit.
     #[inline]
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         let stuck = self
             .stuck_since
             .is_some_and(|since| now.since(since) >= PATIENCE);
-        self.tx.room() < TX_ROOM && !stuck
+        self.tx.room() < TX_ROOM && !stuck && self.is_up
     }
 
     /// `header` before `payload`, as this port wants it.
@@ -188,6 +211,11 @@ impl WorkerPort {
             self.stuck_since = None;
         }
         sent
+    }
+
+    /// Whether nothing waits for its device.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.tx.is_empty()
     }
 
     /// Gives up what waits for a device that has taken nothing for long; returns how many frames that were.

@@ -2,19 +2,24 @@
 
 mod by_overlay;
 mod by_tree;
+mod runs;
 
 use overlay::wire::{FLAG_SECOND, Header};
-use overlay::{Instant, Reject, SessionIndex};
+use overlay::{Instant, Reject, SessionIndex, Tree};
 
-use super::{RX_BURST, Worker};
+use super::{RX_BURST, Way, Worker};
 use crate::drops::DropReason;
-use crate::frame::{Inner, Parsed, PortIndex, is_tree_data, parse};
+use crate::frame::{FlowLike, Inner, Parsed, PortIndex, is_tree_data, parse};
 use crate::icmp::{Echo, IcmpError};
 use crate::impair::Fate;
 use crate::mbuf::Mbuf;
 use crate::next_hop::Resolution;
 use crate::payload::{PayloadMeta, SharedPayload};
 use crate::rx::Burst;
+use runs::{FlowRun, ROOM};
+
+/// What came behind a frame.
+type Rest = Burst<RX_BURST>;
 
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
@@ -28,8 +33,8 @@ impl Worker {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
-                for mbuf in burst {
-                    self.receive::<SWITCHES>(now, port, mbuf);
+                while let Some(mbuf) = burst.next() {
+                    self.receive(now, port, mbuf, &mut burst);
                 }
             }
         }
@@ -55,37 +60,29 @@ impl Worker {
     }
 
     fn receive_impaired(&mut self, now: Instant, port: PortIndex) -> usize {
+        let mut none = Rest::new();
         for work in 0..2 * RX_BURST {
             let impaired = self.ports[usize::from(port.0)].impaired.as_mut();
             let Some(mbuf) = impaired.and_then(|impaired| impaired.poll(now)) else {
                 return work;
             };
-            self.receive::<true>(now, port, mbuf);
+            self.receive(now, port, mbuf, &mut none);
         }
         2 * RX_BURST
     }
 
-    /// Takes one frame.
-    pub(super) fn receive<const SWITCHES: bool>(
-        &mut self,
-        now: Instant,
-        port: PortIndex,
-        mbuf: Mbuf,
-    ) {
+    /// Takes a frame, and of those that came behind it the ones that are like it.
+    pub(super) fn receive(&mut self, now: Instant, port: PortIndex, mbuf: Mbuf, rest: &mut Rest) {
         let this = &mut self.ports[usize::from(port.0)];
         let parsed = parse(mbuf.data(), &this.local);
-        let is_counted = SWITCHES && this.impaired.is_some();
-        if !is_counted && matches!(parsed, Ok(Parsed::Data { .. })) {
-            this.tree_offered += 1;
-        }
         let taken = match parsed {
             Ok(Parsed::Data {
                 header,
                 channel,
                 inner,
-            }) => self.receive_data(now, port, (header, channel), (mbuf, inner)),
+            }) => self.receive_data((now, port), (header, channel), (mbuf, inner), rest),
             Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
-                Some(index) => self.receive_flow(now, port, (index, mbuf), &inner),
+                Some(index) => self.receive_flow((now, port), (index, mbuf), &inner, rest),
                 None => return self.end_here(now, port, mbuf.data(), DropReason::FlowUnknown),
             },
             Ok(Parsed::Unicast {
@@ -139,12 +136,13 @@ impl Worker {
     #[inline(always)]
     fn receive_flow(
         &mut self,
-        now: Instant,
-        port: PortIndex,
+        (now, port): (Instant, PortIndex),
         (index, mbuf): (SessionIndex, Mbuf),
         inner: &Inner,
+        rest: &mut Rest,
     ) -> Result<(), DropReason> {
-        if let Err(reason) = inner.verify(mbuf.data()) {
+        let verify_payload = self.ports[usize::from(port.0)].local.verify_payload;
+        if let Err(reason) = inner.verify(mbuf.data(), verify_payload) {
             if reason == DropReason::TtlExpired {
                 self.tell_source(now, port, (mbuf, inner), IcmpError::TimeExceeded);
             }
@@ -153,12 +151,29 @@ impl Worker {
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
         let (ttl, inner_max, has_second) = (route.ttl, route.inner_max, route.has_second);
+        let way = if has_second {
+            Way::Several
+        } else {
+            route.way(Tree::First)
+        };
         if inner.header.packet_len() > usize::from(inner_max) {
             self.tell_source(now, port, (mbuf, inner), IcmpError::TooBig(inner_max));
             return Err(DropReason::TooBig);
         }
         self.idler.traffic(now);
         let ingress_ns = self.clock.realtime_ns(now);
+        if let (Way::One(out, _), Some((like, packet))) = (way, FlowLike::of(mbuf.data()))
+            && !verify_payload
+            && mbuf.headroom() >= ROOM
+        {
+            let run = FlowRun {
+                like,
+                first: (mbuf, packet),
+                rest,
+            };
+            let session = (index, ingress_ns);
+            return self.begin_tree(now, session, &inner.header, (run, out, inner_max));
+        }
         let payload = strip(mbuf, inner, ingress_ns);
         let header = self.node.handle_source(now, index, ingress_ns, payload);
         let header = header.ok_or(DropReason::FlowUnknown)?;

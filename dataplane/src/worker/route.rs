@@ -38,6 +38,17 @@ impl<T> IndexMut<Tree> for PerTree<T> {
     }
 }
 
+/// Where a packet of a tree goes on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It ends here.
+    Nowhere,
+    /// Through one port with this MTU, and to no client here: the frame that came can be the frame that goes.
+    One(PortIndex, u16),
+    /// Through several ports, or to clients as well.
+    Several,
+}
+
 /// The parity of a session.
 pub(crate) struct Parity {
     pub(crate) codec: Codec,
@@ -81,7 +92,10 @@ pub(crate) struct NewSession {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoutePort {
     pub(crate) local: Local,
+    /// Largest IP packet, in bytes, that it takes …
     pub(crate) mtu: u16,
+    /// … and the largest that it could be set to take.
+    pub(crate) mtu_max: u16,
 }
 
 impl SessionConfig {
@@ -148,7 +162,7 @@ impl Route {
             mtu: port.mtu,
             active: PerTree::default(),
         };
-        let mtu = ports.iter().map(|port| port.mtu).max();
+        let mtu = ports.iter().map(|port| port.mtu_max).max();
         let parity = |fec| {
             let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec), config.group);
             Some(Box::new(Parity {
@@ -188,16 +202,46 @@ impl Route {
                 }
             }
         }
-        let none = PerTree::default();
-        let active = self.branches.iter().filter(|branch| branch.active != none);
-        let mtu = active.map(|branch| branch.mtu).min();
-        self.inner_max = mtu.map_or(u16::MAX, |mtu| {
-            inner_max(mtu, self.fec, self.channel.destination())
-        });
+        self.follow_mtus();
         self.has_second = self
             .branches
             .iter()
             .any(|branch| branch.active[Tree::Second]);
+    }
+
+    /// Sends no packets beyond this MTU through a port from now on.
+    pub(crate) fn set_mtu(&mut self, port: PortIndex, mtu: u16) {
+        if let Some(branch) = self.branches.get_mut(usize::from(port.0)) {
+            branch.mtu = mtu;
+            branch.encap.set_mtu(mtu);
+            self.follow_mtus();
+        }
+    }
+
+    fn follow_mtus(&mut self) {
+        let none = PerTree::default();
+        let active = self.branches.iter().filter(|branch| branch.active != none);
+        let mtu = active.map(|branch| branch.mtu).min();
+        let group = self.channel.destination();
+        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec, group));
+    }
+
+    /// Where a packet of a tree goes on to.
+    #[inline]
+    pub(crate) fn way(&self, tree: Tree) -> Way {
+        let mut active = (0..)
+            .zip(&self.branches)
+            .filter(|(_, branch)| branch.active[tree]);
+        match (active.next(), active.next()) {
+            (None, _) => Way::Nowhere,
+            // Frames are made of others in place over IPv4 alone.
+            (Some((port, branch)), None)
+                if self.clients.is_empty() && self.channel.source().is_ipv4() =>
+            {
+                Way::One(PortIndex(port), branch.mtu)
+            }
+            _ => Way::Several,
+        }
     }
 
     /// Whether anybody gets what comes.

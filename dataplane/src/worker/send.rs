@@ -89,12 +89,8 @@ impl Worker {
         let route = self.routes[index.0]
             .as_ref()
             .ok_or(DropReason::SessionUnknown)?;
-        let (headers, packets) = (&self.pools.headers, &self.pools.packets);
         let ports = (&mut self.ports[..], &mut self.drops);
-        send_on_branches(route, ports, tree_of(header), |encap, port| {
-            let head = packet_header(headers, encap, (header, ttl), payload)?;
-            port.join(head, payload, packets)
-        });
+        send_on_branches(route, ports, (header, ttl), (payload, &self.pools));
         Ok(())
     }
 
@@ -109,12 +105,8 @@ impl Worker {
         let route = self.routes[index.0]
             .as_ref()
             .ok_or(DropReason::SessionUnknown)?;
-        let (headers, packets) = (&self.pools.headers, &self.pools.packets);
         let ports = (&mut self.ports[..], &mut self.drops);
-        send_on_branches(route, ports, tree_of(header.0), |encap, port| {
-            let head = packet_header(headers, encap, header, payload)?;
-            port.join(head, payload, packets)
-        });
+        send_on_branches(route, ports, header, (payload, &self.pools));
         Ok(())
     }
 
@@ -131,7 +123,7 @@ impl Worker {
             .ok_or(DropReason::SessionUnknown)?;
         let pool = self.pools.for_body(body);
         let ports = (&mut self.ports[..], &mut self.drops);
-        send_on_branches(route, ports, tree_of(header.0), |encap, _| {
+        on_branches(route, ports, tree_of(header.0), |encap, _| {
             Ok(control_frame(pool, encap, header, body)?.into())
         });
         Ok(())
@@ -233,9 +225,23 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+/// Sends a packet through each branch of the tree that its flags name.
+#[inline]
+pub(super) fn send_on_branches(
+    route: &Route,
+    ports: (&mut [WorkerPort], &mut DropCounters),
+    header: (&Header, u8),
+    (payload, pools): (&SharedPayload, &Pools),
+) {
+    on_branches(route, ports, tree_of(header.0), |encap, port| {
+        let head = packet_header(&pools.headers, encap, header, payload)?;
+        port.join(head, payload, &pools.packets)
+    });
+}
+
 /// Sends what `frame` makes for each branch of a tree.
 #[inline]
-fn send_on_branches(
+fn on_branches(
     route: &Route,
     (ports, drops): (&mut [WorkerPort], &mut DropCounters),
     tree: Tree,

@@ -75,12 +75,12 @@ pub(crate) const CASES: [Case; 13] = [
 ];
 
 /// Host numbers of neighbors: the first one, of whatever link, and the other child.
-const FIRST: u8 = 2;
+pub(crate) const FIRST: u8 = 2;
 const SECOND: u8 = 3;
 /// A source's time between packets: less than half the rate that history has in these sessions.
 const INTERVAL: Duration = Duration::from_millis(3);
 /// Where the source sends to.
-const GROUP_FLOW: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 5004);
+pub(crate) const GROUP_FLOW: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 5004);
 
 pub(crate) fn of_tree(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
     let (header, body) = datagram.open()?;
@@ -473,7 +473,7 @@ fn a_late_client_gets_history_then_all_that_follows(bench: &mut Bench) {
 }
 
 /// A session whose stream begins at the node.
-fn ingress(id: u32) -> SessionConfig {
+pub(crate) fn ingress(id: u32) -> SessionConfig {
     SessionConfig {
         upstream: Vec::new(),
         downstream: vec!["first".into()],

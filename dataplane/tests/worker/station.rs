@@ -218,7 +218,8 @@ impl Station {
         let mut frame = [0; 4096];
         match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
             Ok(len) => Some(frame[..len].to_vec()),
-            Err(Errno::EAGAIN) => None,
+            // The latter is said once by a link that went down.
+            Err(Errno::EAGAIN | Errno::ENETDOWN) => None,
             Err(error) => panic!("{error}"),
         }
     }

@@ -25,7 +25,7 @@ impl<P> SourceRun<'_, P> {
     /// room for it.
     #[inline]
     pub fn push(&mut self, packet: P) -> Option<P> {
-        self.run.touched = true;
+        self.run.taken = true;
         self.run.entry.session.push_source(self.run.now, packet)
     }
 }
@@ -52,9 +52,11 @@ impl<P> TreeRun<'_, P> {
     #[inline]
     pub fn push(&mut self, header: &Header, packet: P) -> Result<Option<P>, Reject> {
         let run = &mut self.run;
+        let in_order = run.entry.session.is_next(header);
         let evicted = run.entry.session.handle_data(run.now, header, packet)?;
-        run.touched = true;
-        if run.entry.session.has_changed() {
+        run.taken = true;
+        if !in_order {
+            run.in_order = false;
             run.turns.tell(&mut run.entry.session);
         }
         Ok(evicted)
@@ -69,13 +71,17 @@ struct Run<'a, P> {
     entry: &'a mut Entry<P>,
     turns: &'a mut Turns,
     /// It took one.
-    touched: bool,
+    taken: bool,
+    /// All that it took came in order.
+    in_order: bool,
 }
 
 impl<P> Drop for Run<'_, P> {
     #[inline]
     fn drop(&mut self) {
-        if self.touched {
+        if self.taken && self.in_order {
+            self.turns.touch_in_order(self.now, self.index, self.entry);
+        } else if self.taken {
             self.turns.touch(self.index, self.entry);
         }
     }
@@ -109,7 +115,8 @@ impl<P> Node<P> {
             index,
             entry: self.entries.get_mut(index.0)?.as_mut()?,
             turns: &mut self.turns,
-            touched: false,
+            taken: false,
+            in_order: true,
         })
     }
 }

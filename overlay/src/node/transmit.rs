@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::turns::UNPLANNED;
 use super::{Node, NodeConfig, SessionIndex};
 use crate::neighbor::Neighbor;
 use crate::session::{Answer, Request, Session, neighbor_mut};
@@ -155,13 +156,23 @@ impl<P> Node<P> {
             let Some(entry) = self.entries[index.0].as_mut() else {
                 continue;
             };
-            let found = find_in(&mut entry.session, now, &mut self.neighbors, &self.config);
+            let announces = self.turns.may_announce(now, entry);
+            let neighbors = &mut self.neighbors;
+            let found = find_in(
+                &mut entry.session,
+                now,
+                neighbors,
+                (&self.config, announces),
+            );
             if let Some(found) = found {
+                if matches!(found, Found::Heartbeat(_)) {
+                    entry.heartbeat = UNPLANNED;
+                }
                 self.turns.sending.push_back(index);
                 return Some((index, found));
             }
             entry.sending = false;
-            self.arm(now, index);
+            self.turns.rest(now, index, entry);
         }
         None
     }
@@ -187,12 +198,12 @@ impl<P> Node<P> {
 }
 
 /// What the session wants sent: requests first, since they open what is closed, and what keeps others from making them;
-/// then answers.
+/// then answers, and its lead where it `announces` that.
 fn find_in<P>(
     session: &mut Session<P>,
     now: Instant,
     neighbors: &mut [Option<Neighbor>],
-    config: &NodeConfig,
+    (config, announces): (&NodeConfig, bool),
 ) -> Option<Found> {
     if let Some((to, _)) = session.poll_nak(now, neighbors) {
         if let Some(neighbor) = neighbor_mut(neighbors, to) {
@@ -213,7 +224,7 @@ fn find_in<P>(
     if let Some((first, parity)) = session.poll_parity(now) {
         return Some(Found::Parity(first, parity));
     }
-    if let Some(header) = session.poll_heartbeat(now) {
+    if let Some(header) = announces.then(|| session.poll_heartbeat(now)).flatten() {
         return Some(Found::Heartbeat(header));
     }
     if session.parent_may_return(now) {

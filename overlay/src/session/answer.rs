@@ -244,9 +244,12 @@ impl Answers {
             Source::Repair | Source::Copy | Source::Parity => 0,
         };
         let served = served | self.copied_after(seq);
-        let waiting = &mut window.interest_mut(seq).waiting;
-        *waiting &= !served;
-        let mut left = *waiting;
+        let waiting = window.interest(seq).waiting;
+        if waiting == 0 {
+            return;
+        }
+        let mut left = waiting & !served;
+        window.interest_mut(seq).waiting = left;
         while left != 0 {
             let place = left.trailing_zeros();
             left &= left - 1;
@@ -272,9 +275,8 @@ impl Answers {
             return 0;
         }
         self.subcasts.push_back(seq);
-        let marks = window.marks_mut(seq);
-        marks.add(Marks::FIRST_TREE);
-        marks.add(Marks::SUBCAST);
+        window.mark(seq, Marks::FIRST_TREE);
+        window.mark(seq, Marks::SUBCAST);
         self.tree
     }
 
@@ -346,7 +348,7 @@ impl<P> Session<P> {
         let child = &mut self.answers.children[place];
         if header.flags & FLAG_GRAFT != 0 {
             let before = child.grafted_until.replace(until);
-            self.changes.downstream |= before.is_none();
+            self.downstream_changed |= before.is_none();
         }
         if header.flags & FLAG_COPY != 0 {
             let next = match child.copies {

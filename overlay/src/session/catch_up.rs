@@ -111,7 +111,7 @@ impl<P> Session<P> {
         while seq > oldest {
             seq = Seq(seq.0 - 1);
             match self.window.slot(seq) {
-                Slot::Held(_, at) if *at + span < now => break,
+                Slot::Held(_, at) if at + span < now => break,
                 Slot::Held(..) => start = seq,
                 Slot::Absent | Slot::Missing | Slot::Lost => {}
             }

@@ -6,7 +6,7 @@ use super::{Mode, Session};
 use crate::neighbor::Neighbor;
 use crate::time::nanos;
 use crate::wire::{FLAG_COPY, FLAG_GRAFT, FLAG_HISTORY};
-use crate::{Instant, NeighborId, Seq, Tree};
+use crate::{Instant, NeighborId, Seq};
 
 /// How often mode `auto` looks at the loss: five times within the second in which it is to act.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -28,8 +28,8 @@ pub(super) struct Copying {
     /// When the interval began, and where the window ended then.
     begun: Instant,
     begin: Seq,
-    /// Packets that the first tree brought in the interval.
-    came: u64,
+    /// Packets that the first tree had brought when it began.
+    came_before: u64,
     /// Packets that the parent said it lacks itself.
     excused: u64,
     calm_since: Option<Instant>,
@@ -51,7 +51,7 @@ impl Copying {
             active: mode == Mode::Copy,
             begun: now,
             begin: Seq::FIRST,
-            came: 0,
+            came_before: 0,
             excused: 0,
             calm_since: None,
         }
@@ -69,19 +69,15 @@ impl Copying {
         self.active
     }
 
-    pub(super) fn came_by_tree(&mut self, tree: Tree) {
-        self.came += u64::from(tree == Tree::First);
-    }
-
     pub(super) fn excuse(&mut self) {
         self.excused += 1;
     }
 
-    /// Begins an interval.
-    pub(super) fn restart(&mut self, now: Instant, next: Seq) {
+    /// Begins an interval, when the first tree has brought `came` packets.
+    pub(super) fn restart(&mut self, now: Instant, next: Seq, came: u64) {
         self.begun = now;
         self.begin = next;
-        self.came = 0;
+        self.came_before = came;
         self.excused = 0;
     }
 
@@ -92,14 +88,14 @@ impl Copying {
     }
 
     /// Judges the loss of the interval that is over. `true`: copies begin or end.
-    fn judge(&mut self, now: Instant, next: Seq) -> bool {
+    fn judge(&mut self, now: Instant, next: Seq, came: u64) -> bool {
         let sent = next.above(self.begin);
         if now < self.look_at(next) || sent == 0 {
             return false;
         }
-        let lost = sent.saturating_sub(self.came + self.excused);
+        let lost = sent.saturating_sub(came - self.came_before + self.excused);
         let begun = self.begun;
-        self.restart(now, next);
+        self.restart(now, next, came);
         let before = self.active;
         if lost * WORTH_COPIES >= sent {
             self.active = true;
@@ -126,7 +122,7 @@ impl<P> Session<P> {
         if self.config.mode != Mode::Auto || self.is_ingress() || self.ended {
             return;
         }
-        if self.copying.judge(now, self.window.next()) {
+        if self.copying.judge(now, self.window.next(), self.first_tree) {
             self.stats.mode_changes += 1;
             self.changes.copying = true;
             self.request_at = now;
@@ -139,6 +135,12 @@ impl<P> Session<P> {
         let next = self.window.next();
         let any = next > self.copying.begin;
         (judges && any && !self.ended).then(|| self.copying.look_at(next))
+    }
+
+    /// Whether the packets to come may bring forward the moment at which mode `auto` judges.
+    pub(super) fn is_about_to_judge(&self) -> bool {
+        let enough = self.window.next().above(self.copying.begin) >= PACKETS_MIN;
+        self.config.mode == Mode::Auto && !self.is_ingress() && !self.ended && !enough
     }
 
     /// Whether there is anything that neighbors must be asked for again and again.

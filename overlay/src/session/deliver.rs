@@ -15,15 +15,16 @@ const EARNED: u64 = 2;
 
 /// The packets that are next to be delivered.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Deliveries {
     order: Order,
-    /// What came before it is not delivered.
-    from: Seq,
     /// In order: everything from here on. What lies below is delivered, given up, or delivered as it comes.
     expected: Seq,
+    /// What came before it is not delivered.
+    from: Seq,
+    pace: TokenBucket,
     /// As they come: what came and is not delivered yet.
     ready: VecDeque<Seq>,
-    pace: TokenBucket,
     /// Something is ready, but the pace holds it back until then.
     paced_until: Option<Instant>,
 }
@@ -176,8 +177,14 @@ impl<P> Session<P> {
             return None;
         }
         deliveries.take();
-        self.stats.delivered += 1;
+        self.counts.delivered += 1;
         Some(seq)
+    }
+
+    /// When a delivery that the pace holds back is due.
+    #[inline]
+    pub(crate) fn deliver_due(&self) -> Option<Instant> {
+        self.deliveries.as_ref()?.paced_until
     }
 }
 

@@ -4,12 +4,13 @@ use core::time::Duration;
 
 use super::receive::EPOCH_HOLD;
 use super::{Session, Source};
-use crate::window::Slot;
+use crate::time::nanos;
+use crate::window::{Marks, Slot};
 use crate::wire::{FLAG_END, Header, Kind};
 use crate::{Instant, Seq, Tree};
 
 /// Silence after a packet before the first heartbeat (design: §5.2).
-pub(super) const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
+pub(crate) const HEARTBEAT_FIRST: Duration = Duration::from_millis(1);
 /// Longest time between heartbeats of a silent source.
 const HEARTBEAT_MAX: Duration = Duration::from_millis(250);
 
@@ -17,7 +18,7 @@ const HEARTBEAT_MAX: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Announcer {
     due: Instant,
-    interval: Duration,
+    interval_ns: u64,
 }
 
 impl Announcer {
@@ -25,23 +26,26 @@ impl Announcer {
     pub(super) fn new(now: Instant) -> Announcer {
         Announcer {
             due: now,
-            interval: HEARTBEAT_FIRST,
+            interval_ns: nanos(HEARTBEAT_FIRST),
         }
     }
 
+    #[inline]
     pub(super) fn lead_moved(&mut self, now: Instant) {
-        self.interval = HEARTBEAT_FIRST;
+        self.interval_ns = nanos(HEARTBEAT_FIRST);
         self.due = now + HEARTBEAT_FIRST;
     }
 }
 
 impl<P> Session<P> {
     /// Whether packets of the source are numbered here: not at a node that is not the ingress, or has ended the stream.
+    #[inline]
     pub(crate) fn takes_source(&self) -> bool {
         self.ingress && !self.ended
     }
 
     /// The header of the data packet that the source's next packet becomes.
+    #[inline]
     pub(crate) fn source_header(&self, timestamp: u64) -> Header {
         Header {
             timestamp,
@@ -51,11 +55,12 @@ impl<P> Session<P> {
 
     /// Numbers a packet of the source and keeps it; returns the packet that had to make room for it. The caller has
     /// checked [`Session::takes_source`].
+    #[inline]
     pub(crate) fn push_source(&mut self, now: Instant, packet: P) -> Option<P> {
         self.announcer.lead_moved(now);
         let sequence = self.window.next();
         let evicted = self.make_room(now, sequence);
-        self.window.push(Slot::Held(packet, now));
+        self.window.push(Slot::Held(packet, now), Marks::default());
         self.packet_is_in(sequence, Source::Tree(Tree::First));
         if let Some(maker) = &mut self.parity_maker {
             maker.packet_sent(now, sequence);
@@ -68,8 +73,9 @@ impl<P> Session<P> {
         if self.announce_at().is_none_or(|due| due > now) {
             return None;
         }
-        self.announcer.interval = (self.announcer.interval * 2).min(HEARTBEAT_MAX);
-        self.announcer.due = now + self.announcer.interval;
+        let interval_ns = (self.announcer.interval_ns * 2).min(nanos(HEARTBEAT_MAX));
+        self.announcer.interval_ns = interval_ns;
+        self.announcer.due = now + Duration::from_nanos(interval_ns);
         let flags = FLAG_END * u8::from(self.ended);
         Some(Header {
             flags,
@@ -79,7 +85,7 @@ impl<P> Session<P> {
 
     /// When the lead is next to be announced: at nodes with children, as long as they hear of the ingress themselves. A
     /// heartbeat goes one hop, so that one that is lost is lost to few, and none multiplies.
-    pub(super) fn announce_at(&self) -> Option<Instant> {
+    pub(crate) fn announce_at(&self) -> Option<Instant> {
         let due = self.announcer.due;
         let heard = self.epoch.is_some() && due < self.heard_at + EPOCH_HOLD;
         (self.ingress || heard && self.answers.has_children()).then_some(due)
@@ -95,6 +101,7 @@ impl<P> Session<P> {
 
     /// Makes the window fit `seq` and one more packet. Returns the last packet that had to go: there is one at most,
     /// unless less may be held than before.
+    #[inline]
     pub(super) fn make_room(&mut self, now: Instant, seq: Seq) -> Option<P> {
         let mut evicted = None;
         while !self.window.has_room_for(seq) || self.window.held() >= self.held_max {

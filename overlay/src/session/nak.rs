@@ -43,14 +43,14 @@ impl<P> Session<P> {
 
     fn want(&mut self, now: Instant, (child, rtt): (usize, Duration), seq: Seq) {
         let held_at = match self.window.slot(seq) {
-            Slot::Held(_, at) => Some(*at),
+            Slot::Held(_, at) => Some(at),
             Slot::Missing => None,
             Slot::Absent | Slot::Lost => {
                 self.stats.naks_unanswerable += 1;
                 return;
             }
         };
-        let subcast = self.window.marks_mut(seq).has(Marks::SUBCAST);
+        let subcast = self.window.has_mark(seq, Marks::SUBCAST);
         let interest = self.window.interest_mut(seq);
         let bit = 1 << child;
         interest.asked |= bit;

@@ -7,6 +7,7 @@ use super::nak::NAK_SEQUENCES_MAX;
 use super::receive::neighbor;
 use super::{NAK_RANGES_MAX, Session};
 use crate::neighbor::Neighbor;
+use crate::time::nanos;
 use crate::{Instant, NeighborId, Seq, SeqRange};
 
 /// Requests outstanding at once, at least: a receive ring's worth, so that answers can't overrun it.
@@ -22,9 +23,9 @@ impl<P> Session<P> {
             return;
         };
         self.upstream_rto = parent.rtt.rto();
-        let in_two_rtts = parent.rtt().as_micros() * u128::from(self.config.max_rate_pps) / 500_000;
-        self.outstanding_max =
-            OUTSTANDING_MIN.max(usize::try_from(in_two_rtts).unwrap_or(usize::MAX));
+        let rtt_us = nanos(parent.rtt()) / 1000;
+        let in_two_rtts = rtt_us.saturating_mul(self.config.max_rate_pps.into()) / 500_000;
+        self.outstanding_max = OUTSTANDING_MIN.max(in_two_rtts as usize);
     }
 
     /// The next NAK: whom to ask, and for what.

@@ -66,6 +66,7 @@ pub enum Reject {
 impl<P> Session<P> {
     /// Takes a packet of a tree. `Ok`: it is held and to be sent on down that tree, whose first one it is; with the
     /// packet that had to make room for it.
+    #[inline]
     pub(crate) fn handle_data(
         &mut self,
         now: Instant,
@@ -75,25 +76,43 @@ impl<P> Session<P> {
         let seq = header.sequence;
         let (tree, mark) = tree_of(header);
         self.follow_epoch(now, header.epoch, seq)?;
-        let mut evicted = None;
-        if seq >= self.window.next() {
-            evicted = self.append(now, seq, packet, Source::Tree(tree))?;
+        let evicted = if seq >= self.window.next() {
+            self.append(now, seq, packet, (Source::Tree(tree), mark))?
         } else {
-            match self.window.slot(seq) {
-                Slot::Missing => evicted = self.fill(now, seq, packet, Source::Tree(tree)),
-                Slot::Held(_, at) => {
-                    let behind = now.since(*at);
-                    if self.window.marks_mut(seq).has(mark) {
-                        self.stats.duplicates += 1;
-                        return Err(Reject::Duplicate);
-                    }
-                    self.lag.sample(behind);
+            self.take_late(now, seq, packet, (tree, mark))?
+        };
+        self.first_tree += u64::from(tree == Tree::First);
+        Ok(evicted)
+    }
+
+    /// Whether it is the next packet of the stream, as nearly all are.
+    #[inline]
+    pub(crate) fn is_next(&self, header: &Header) -> bool {
+        header.sequence == self.window.next() && self.epoch == Some(header.epoch)
+    }
+
+    /// Takes a packet of a tree that lies before the end of the window.
+    #[cold]
+    fn take_late(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        packet: P,
+        (tree, mark): (Tree, Marks),
+    ) -> Result<Option<P>, Reject> {
+        let evicted = match self.window.slot(seq) {
+            Slot::Missing => self.fill(now, seq, packet, Source::Tree(tree)),
+            Slot::Held(_, at) => {
+                if self.window.has_mark(seq, mark) {
+                    self.stats.duplicates += 1;
+                    return Err(Reject::Duplicate);
                 }
-                Slot::Absent | Slot::Lost => return Err(Reject::SequenceOld),
+                self.lag.sample(now.since(at));
+                None
             }
-        }
-        self.window.marks_mut(seq).add(mark);
-        self.copying.came_by_tree(tree);
+            Slot::Absent | Slot::Lost => return Err(Reject::SequenceOld),
+        };
+        self.window.mark(seq, mark);
         Ok(evicted)
     }
 
@@ -138,7 +157,7 @@ impl<P> Session<P> {
         self.follow_epoch(now, header.epoch, seq)?;
         self.stats.copies_received += 1;
         if seq >= self.window.next() {
-            self.append(now, seq, packet, Source::Copy)?;
+            self.append(now, seq, packet, (Source::Copy, Marks::default()))?;
             return Ok(());
         }
         match self.window.slot(seq) {
@@ -147,7 +166,7 @@ impl<P> Session<P> {
                 Ok(())
             }
             Slot::Held(_, at) => {
-                let behind = now.since(*at);
+                let behind = now.since(at);
                 self.lag.sample(behind);
                 Err(Reject::Redundant)
             }
@@ -156,19 +175,25 @@ impl<P> Session<P> {
     }
 
     /// Takes a packet that lies at or above the end of the window; returns one that had to make room for it.
+    #[inline]
     fn append(
         &mut self,
         now: Instant,
         seq: Seq,
         packet: P,
-        source: Source,
+        (source, marks): (Source, Marks),
     ) -> Result<Option<P>, Reject> {
-        self.advance_to(now, seq)?;
+        if seq > self.window.next() {
+            self.advance_to(now, seq)?;
+        }
+        self.beyond_count = 0;
         let evicted = self.make_room(now, seq);
-        self.window.push(Slot::Held(packet, now));
+        self.window.push(Slot::Held(packet, now), marks);
         self.packet_is_in(seq, source);
         self.announcer.lead_moved(now);
-        self.block_may_be_over(now, seq);
+        if self.config.fec.is_some() {
+            self.block_may_be_over(now, seq);
+        }
         Ok(evicted)
     }
 
@@ -188,17 +213,26 @@ impl<P> Session<P> {
     }
 
     /// Makes sure that the packet belongs to the present epoch, beginning it with `seq` if it is new.
+    #[inline]
     pub(super) fn follow_epoch(
         &mut self,
         now: Instant,
         epoch: Epoch,
         seq: Seq,
     ) -> Result<(), Reject> {
-        if self.is_ingress() {
+        if self.ingress {
             return Err(Reject::Role);
         }
+        if self.epoch != Some(epoch) {
+            self.follow_other_epoch(now, epoch, seq)?;
+        }
+        self.heard_at = now;
+        Ok(())
+    }
+
+    #[cold]
+    fn follow_other_epoch(&mut self, now: Instant, epoch: Epoch, seq: Seq) -> Result<(), Reject> {
         match self.epoch {
-            Some(present) if present == epoch => {}
             None => {
                 self.join(now, epoch, seq);
                 self.ask_for_history(now);
@@ -213,7 +247,6 @@ impl<P> Session<P> {
                 self.join(now, epoch, if near { Seq::FIRST } else { seq });
             }
         }
-        self.heard_at = now;
         Ok(())
     }
 
@@ -223,7 +256,7 @@ impl<P> Session<P> {
         self.sent_before = self.sent();
         self.changes.epoch = true;
         self.epoch = Some(epoch);
-        self.beyond = None;
+        self.beyond_count = 0;
         self.ended = false;
         self.restart_at(now, first);
     }
@@ -236,7 +269,7 @@ impl<P> Session<P> {
         self.confirms.clear();
         self.parities.clear();
         self.answers.clear(first);
-        self.copying.restart(now, first);
+        self.copying.restart(now, first, self.first_tree);
         self.catch_ups.restart_at(first);
         if let Some(deliveries) = &mut self.deliveries {
             self.stats.undelivered += deliveries.start_at(first) as u64;
@@ -264,17 +297,18 @@ impl<P> Session<P> {
     }
 
     /// Opens gaps for everything before `seq`, which lies at or above the end of the window.
+    #[cold]
     pub(super) fn advance_to(&mut self, now: Instant, seq: Seq) -> Result<(), Reject> {
         let lead = self.window.next();
         if seq.above(lead) > self.window.capacity() / 2 {
             return self.jump_to(now, seq);
         }
-        self.beyond = None;
+        self.beyond_count = 0;
         let first = self.window.next();
         while self.window.next() < seq {
             let gap = self.window.next();
             self.make_room(now, gap);
-            self.window.push(Slot::Missing);
+            self.window.push(Slot::Missing, Marks::default());
             if self.stats.in_flight == 0 {
                 self.lowest_gap = gap;
             }
@@ -340,12 +374,11 @@ impl<P> Session<P> {
     /// Follows a jump beyond the window, once several packets in a row agree on it.
     fn jump_to(&mut self, now: Instant, seq: Seq) -> Result<(), Reject> {
         let near = self.window.capacity() / 2;
-        let count = match self.beyond {
-            Some((last, count)) if seq > last && seq.above(last) <= near => count + 1,
-            _ => 1,
-        };
-        self.beyond = Some((seq, count));
-        if count < RESYNC_AFTER {
+        let last = self.beyond;
+        let follows = self.beyond_count > 0 && seq > last && seq.above(last) <= near;
+        self.beyond_count = if follows { self.beyond_count + 1 } else { 1 };
+        self.beyond = seq;
+        if self.beyond_count < RESYNC_AFTER {
             return Err(Reject::SequenceBeyondWindow);
         }
         self.clear(now);
@@ -355,7 +388,7 @@ impl<P> Session<P> {
         self.stats.unrecovered = self.stats.unrecovered.wrapping_add(skipped);
         self.stats.resyncs += 1;
         self.changes.skipped = skipped;
-        self.beyond = None;
+        self.beyond_count = 0;
         self.restart_at(now, seq);
         Ok(())
     }
@@ -383,6 +416,7 @@ impl<P> Session<P> {
     }
 
     /// Counts the packet that just came in and queues it for delivery.
+    #[inline]
     pub(super) fn packet_is_in(&mut self, seq: Seq, source: Source) {
         if seq < self.first {
             self.stats.backfilled += 1;
@@ -390,7 +424,7 @@ impl<P> Session<P> {
         }
         match source {
             Source::Tree(tree) => {
-                self.stats.tree += 1;
+                self.counts.tree += 1;
                 self.stats.second_tree += u64::from(tree == Tree::Second);
             }
             Source::Repair => self.stats.repaired += 1,

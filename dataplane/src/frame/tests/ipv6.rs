@@ -184,7 +184,7 @@ fn a_flow_may_carry_short_options_and_nothing_else() {
         let seen = parse(&frame, &LOCAL).map(|parsed| match parsed {
             Parsed::Flow { inner } => {
                 assert_eq!(&frame[inner.payload()], b"x");
-                assert_eq!(inner.verify(&frame), Ok(()));
+                assert_eq!(inner.verify(&frame, true), Ok(()));
             }
             other => panic!("{other:?}"),
         });
@@ -253,7 +253,7 @@ fn what_is_not_for_us_or_not_sound_has_its_name() {
     }
     let spent = changed(&flow, &[(21, 1)]);
     match parse(&spent, &LOCAL) {
-        Ok(Parsed::Flow { inner }) => assert_eq!(inner.verify(&spent), Err(D::TtlExpired)),
+        Ok(Parsed::Flow { inner }) => assert_eq!(inner.verify(&spent, true), Err(D::TtlExpired)),
         other => panic!("{other:?}"),
     }
 }
@@ -298,7 +298,7 @@ fn a_bit_flipped_on_the_way_is_noticed_or_harmless() {
                 Err(_) => {}
                 Ok(_) if unguarded => {}
                 Ok(Parsed::Flow { inner }) => {
-                    let seen = inner.verify(&flipped);
+                    let seen = inner.verify(&flipped, true);
                     assert_eq!(seen, Err(DropReason::InnerChecksumBad), "bit {bit}");
                 }
                 Ok(other) => panic!("bit {bit} of {whole:?} went unnoticed: {other:?}"),

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use overlay::wire::{Header, NakRanges, PARITY_HEADER_LEN, ParityHeader};
-use overlay::{Instant, NeighborId};
+use overlay::{Instant, NeighborId, SessionIndex};
 
-use super::strip;
+use super::runs::TreeRun;
+use super::{Rest, strip};
 use crate::drops::DropReason;
-use crate::frame::{Channel, Inner, PortIndex};
+use crate::frame::{Channel, Inner, PortIndex, TreeLike};
 use crate::mbuf::Mbuf;
 use crate::payload::PayloadMeta;
 use crate::worker::{Worker, tree_of};
@@ -16,12 +17,24 @@ impl Worker {
     #[inline(always)]
     pub(super) fn receive_data(
         &mut self,
-        now: Instant,
-        port: PortIndex,
+        (now, port): (Instant, PortIndex),
         (header, channel): (Header, Channel),
         (mbuf, inner): (Mbuf, Inner),
+        rest: &mut Rest,
     ) -> Result<(), DropReason> {
-        self.check_channel(port, &header, &channel)?;
+        let checked = self.check_channel(port, &header, &channel);
+        if let (Ok((index, _)), Some((like, packet))) = (checked, TreeLike::of(mbuf.data()))
+            && !self.ports[usize::from(port.0)].local.verify_payload
+        {
+            let run = TreeRun {
+                like,
+                first: (mbuf, packet),
+                rest,
+            };
+            return self.follow_tree((now, port), index, (&header, &channel), run);
+        }
+        self.offered(port, 1);
+        checked?;
         self.idler.traffic(now);
         let payload = strip(mbuf, &inner, header.timestamp);
         let index = self.node.handle_data(now, &header, payload)?;
@@ -48,7 +61,7 @@ impl Worker {
         (header, channel): (Header, Channel),
         (mbuf, inner): (Mbuf, Inner),
     ) -> Result<(), DropReason> {
-        let from = self.check_channel(port, &header, &channel)?;
+        let (_, from) = self.check_channel(port, &header, &channel)?;
         self.idler.traffic(now);
         let payload = strip(mbuf, &inner, header.timestamp);
         self.node.handle_repair(now, from, &header, payload)?;
@@ -83,11 +96,20 @@ impl Worker {
         (header, channel): (Header, Channel),
         body: &[u8],
     ) -> Result<(), DropReason> {
-        let from = self.check_channel(port, &header, &channel)?;
+        let (_, from) = self.check_channel(port, &header, &channel)?;
         self.idler.traffic(now);
         let ranges = NakRanges::parse(body).map_err(|_| DropReason::WireTruncated)?;
         self.node.handle_confirm(now, from, &header, ranges)?;
         Ok(())
+    }
+
+    /// Counts data of a tree that came by a port without an impairment, which counts for itself.
+    #[inline]
+    pub(super) fn offered(&mut self, port: PortIndex, count: u64) {
+        let port = &mut self.ports[usize::from(port.0)];
+        if port.impaired.is_none() {
+            port.tree_offered += count;
+        }
     }
 
     /// (S,G) and RPF: the packet must be of its session's channel and come from a neighbor that is upstream on the tree
@@ -98,7 +120,7 @@ impl Worker {
         port: PortIndex,
         header: &Header,
         channel: &Channel,
-    ) -> Result<NeighborId, DropReason> {
+    ) -> Result<(SessionIndex, NeighborId), DropReason> {
         let index = self
             .node
             .find(header.session)
@@ -111,19 +133,20 @@ impl Worker {
         for &id in &route.upstream[tree_of(header)] {
             match self.adjacent(id) {
                 Some(from) if from.port == port => match from.mac {
-                    Some(mac) if mac == channel.station => return Ok(id),
+                    Some(mac) if mac == channel.station => return Ok((index, id)),
                     Some(_) => {}
                     None => unresolved = unresolved.or(Some(id)),
                 },
                 _ => {}
             }
         }
-        unresolved.ok_or(DropReason::RpfFailed)
+        let from = unresolved.ok_or(DropReason::RpfFailed)?;
+        Ok((index, from))
     }
 }
 
 /// The TTL with which a packet goes on.
-fn ttl_on(channel: &Channel) -> Result<u8, DropReason> {
+pub(super) fn ttl_on(channel: &Channel) -> Result<u8, DropReason> {
     channel
         .ttl
         .checked_sub(1)

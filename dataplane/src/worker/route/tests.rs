@@ -6,6 +6,8 @@ use crate::worker::{Client, ClientKey};
 use overlay::SessionId;
 use std::net::Ipv4Addr;
 
+use crate::fec::Record;
+
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const LOCAL: Local = Local {
     mac: MAC,
@@ -13,6 +15,7 @@ const LOCAL: Local = Local {
     ipv6: None,
     tree_port: 7451,
     overlay_port: 7452,
+    verify_payload: true,
 };
 
 fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
@@ -109,7 +112,11 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
 
 #[test]
 fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
-    let port = |mtu| RoutePort { local: LOCAL, mtu };
+    let port = |mtu| RoutePort {
+        local: LOCAL,
+        mtu,
+        mtu_max: mtu,
+    };
     let ports = [port(1600), port(1500), port(576)];
     let mut route = route(None, &ports);
     route.set_branches(|tree| match tree {
@@ -120,6 +127,13 @@ fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
     let expected = [(true, true), (false, true), (false, false)];
     assert_eq!(active(&route), expected.map(|(a, b)| PerTree([a, b])));
     assert_eq!((route.inner_max, route.has_second), (1448, true));
+    route.set_mtu(PortIndex(0), 1400);
+    assert_eq!(route.inner_max, 1348, "the other one is the narrower now");
+    route.set_mtu(PortIndex(2), 600);
+    assert_eq!(route.inner_max, 1348, "nothing goes that way");
+    route.set_mtu(PortIndex(0), 1600);
+    assert_eq!(route.inner_max, 1448);
+    route.set_mtu(PortIndex(2), 576);
     route.set_branches(|tree| {
         let first = (tree == Tree::First).then_some(PortIndex(2));
         first.into_iter()
@@ -140,9 +154,19 @@ fn parity_takes_its_share_of_the_mtu() {
         &[RoutePort {
             local: LOCAL,
             mtu: 1500,
+            mtu_max: 1600,
         }],
     );
     route.set_branches(|_| Some(PortIndex(0)).into_iter());
     assert_eq!(route.inner_max, 1434);
-    assert!(route.parity.is_some());
+    route.set_mtu(PortIndex(0), 1600);
+    assert_eq!(route.inner_max, 1534);
+    let parity = route.parity.as_mut().unwrap();
+    let packet = [0; 1534];
+    let record = || Record {
+        timestamp: 0,
+        packet: [&packet[..], &[]],
+    };
+    let coded = parity.codec.encode(2, [record(), record()].into_iter());
+    assert_eq!(coded, Ok(()), "it is made for the widest that may come");
 }
