@@ -85,6 +85,22 @@ int tc_tap_open(const char *name, const uint8_t *mac)
 	return code;
 }
 
+int tc_interface_set_mtu(const char *interface, uint16_t mtu)
+{
+	struct ifreq request;
+	memset(&request, 0, sizeof(request));
+	if (strlen(interface) >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	strcpy(request.ifr_name, interface);
+	request.ifr_mtu = mtu;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (fd < 0)
+		return -errno;
+	int code = ioctl(fd, SIOCSIFMTU, &request) == 0 ? 0 : -errno;
+	close(fd);
+	return code;
+}
+
 int tc_interface_state(uint32_t index, struct tc_interface *state)
 {
 	struct ifreq request;
@@ -189,6 +205,8 @@ int tc_port_info(uint16_t port, struct tc_port_info *info)
 	uint32_t most = dev.max_rx_pktlen - (RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN);
 	info->max_mtu = dev.max_mtu != UINT16_MAX ? dev.max_mtu : most < UINT16_MAX ? (uint16_t)most : UINT16_MAX;
 	info->interface = dev.if_index;
+	info->rx_queues_max = dev.max_rx_queues;
+	info->tx_queues_max = dev.max_tx_queues;
 	info->socket = rte_eth_dev_socket_id(port);
 	return 0;
 }
@@ -196,7 +214,17 @@ int tc_port_info(uint16_t port, struct tc_port_info *info)
 int tc_port_configure(uint16_t port, const struct tc_port_conf *conf)
 {
 	struct rte_eth_conf dev;
+	struct rte_eth_dev_info info;
+	int code = rte_eth_dev_info_get(port, &info);
+	if (code != 0)
+		return code;
 	memset(&dev, 0, sizeof(dev));
+	/* The UDP source port of a tree packet tells its session: its packets stay together and in order. */
+	uint64_t spread = (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP) & info.flow_type_rss_offloads;
+	if (conf->rx_queues > 1 && (spread & RTE_ETH_RSS_UDP) != 0) {
+		dev.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		dev.rx_adv_conf.rss_conf.rss_hf = spread;
+	}
 	dev.rxmode.mtu = conf->mtu;
 	/* No other offload: any of them may cost a driver its vector path. */
 	dev.txmode.offloads = conf->multi_segs ? RTE_ETH_TX_OFFLOAD_MULTI_SEGS : 0;

@@ -49,6 +49,9 @@ struct tc_port_info {
 	uint16_t max_mtu;
 	/* Index of the kernel interface below; 0 where there is none. */
 	uint32_t interface;
+	/* Most queues that it takes each way. */
+	uint16_t rx_queues_max;
+	uint16_t tx_queues_max;
 	int socket;
 };
 
@@ -85,6 +88,7 @@ int tc_device_probe(const char *devargs);
 int tc_interface_check(const char *interface);
 /* Of this process' network namespace; -ENODEV: it is gone. */
 int tc_interface_state(uint32_t index, struct tc_interface *state);
+int tc_interface_set_mtu(const char *interface, uint16_t mtu);
 
 /* A TAP interface of that name and Ethernet address, down, in this thread's network namespace. Returns its descriptor,
  * which doesn't block; the interface goes with it. */

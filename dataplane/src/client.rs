@@ -191,6 +191,12 @@ impl ClientEntry {
         self.headers[..octets.len()].copy_from_slice(&octets);
     }
 
+    /// The Ethernet address of the next hop, where it is known.
+    pub(crate) fn next_hop(&self) -> Option<Mac> {
+        let mac = *self.headers.first_chunk()?;
+        (Mac(mac) != Mac::NONE).then_some(Mac(mac))
+    }
+
     /// Whether the Ethernet address of the next hop is known: copies must not be made before.
     #[inline]
     pub(crate) fn is_resolved(&self) -> bool {

@@ -40,6 +40,15 @@ pub fn data_room(device: &Device, mtu: u16) -> u16 {
     packet.max(slot).max(xdp).saturating_add(HEADROOM)
 }
 
+/// Queues each way that a driver can be given for as many workers, where the device has them. AF_XDP sockets and memif
+/// rings are one a queue, and are there only if the other side makes them.
+pub(crate) fn queues(driver: &str, workers: u16) -> u16 {
+    match driver {
+        "net_af_xdp" | "net_memif" => 1,
+        _ => workers,
+    }
+}
+
 /// Packet buffers that the device holds of its own accord: in its rings, given `descriptors` for both ways together.
 pub(crate) fn buffers_held(device: &Device, descriptors: usize) -> usize {
     match device {
@@ -91,12 +100,13 @@ fn packet_slot(device: &Device) -> Option<u16> {
 }
 
 /// DPDK's `--vdev` string for a device as a config file writes it, `kind:rest`, such as `af_packet:eth1`. `index` makes
-/// the name unique, `mtu` sizes rings. `None` if there is no such kind or `rest` does not suit it.
+/// the name unique, `mtu` sizes rings, and each of `workers` gets a queue where that is up to the string. `None` if there
+/// is no such kind or `rest` does not suit it.
 #[must_use]
-pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16) -> Option<String> {
+pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16, workers: usize) -> Option<String> {
     let interface = || (!rest.is_empty() && !rest.contains(',')).then_some(rest);
     Some(match kind {
-        "af_packet" => af_packet(interface()?, index, mtu),
+        "af_packet" => af_packet(interface()?, index, mtu, workers),
         "af_xdp" => format!(
             "net_af_xdp{index},iface={},start_queue=0,queue_count=1",
             interface()?
@@ -111,13 +121,18 @@ pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16) -> Option<String
     })
 }
 
-/// Slots that take the MTU, and blocks that are whole pages and whole slots: the driver walks the ring as one array.
-fn af_packet(interface: &str, index: usize, mtu: u16) -> String {
+/// Slots that take the MTU, and blocks that are whole pages and whole slots: the driver walks the ring as one array. With
+/// several queues the kernel spreads flows over them (PACKET_FANOUT_HASH).
+fn af_packet(interface: &str, index: usize, mtu: u16, workers: usize) -> String {
     let frame = u32::from(mtu) + u32::from(LINK_HEADER + PACKET_RX_OFFSET);
     let slot = frame.next_multiple_of(64);
     let block = slot * PACKET_SLOTS_PER_BLOCK;
+    let queues = match workers {
+        1 => String::new(),
+        _ => format!(",qpairs={workers}"),
+    };
     format!(
-        "net_af_packet{index},iface={interface},blocksz={block},framesz={slot},framecnt={PACKET_SLOTS}"
+        "net_af_packet{index},iface={interface},blocksz={block},framesz={slot},framecnt={PACKET_SLOTS}{queues}"
     )
 }
 
@@ -143,7 +158,7 @@ mod tests {
     #[test]
     fn packet_rings_suit_driver_and_kernel() {
         for mtu in [576, 1280, 1500, 1600, 4000, 9000] {
-            let vdev = vdev_for("af_packet", "eth1", 0, mtu).unwrap();
+            let vdev = vdev_for("af_packet", "eth1", 0, mtu, 1).unwrap();
             let argument = |key: &str| -> u32 {
                 let found = vdev
                     .split(',')
@@ -172,7 +187,7 @@ mod tests {
 
     #[test]
     fn kinds_become_vdev_strings() {
-        let vdev = |kind, rest| vdev_for(kind, rest, 3, 1500);
+        let vdev = |kind, rest| vdev_for(kind, rest, 3, 1500, 1);
         let is = |kind, rest, wanted: &str| assert_eq!(vdev(kind, rest).as_deref(), Some(wanted));
         is(
             "af_xdp",

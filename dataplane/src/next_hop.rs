@@ -314,7 +314,7 @@ impl Resolution {
     }
 
     /// The address that the station looks for.
-    fn question(&self) -> Option<IpAddr> {
+    pub(crate) fn question(&self) -> Option<IpAddr> {
         match self {
             Resolution::Arp(packet) => {
                 (packet.operation == ArpOperation::Request).then_some(packet.target.into())

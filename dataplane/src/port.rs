@@ -12,7 +12,7 @@ pub use link::Link;
 use link::{check_interface, interface};
 
 use crate::Device;
-use crate::device::{frame_len, mtu_max};
+use crate::device::{frame_len, mtu_max, queues};
 use crate::eal::{Eal, error_text};
 use crate::pool::Pool;
 use crate::rx::RxQueue;
@@ -146,6 +146,18 @@ impl Port {
         mtu: u16,
         pool: &Pool,
     ) -> Result<(Port, RxQueue, TxBuffer), PortError> {
+        let (port, mut receive, mut transmit) = Port::open_for(name, device, mtu, (pool, 1))?;
+        Ok((port, receive.swap_remove(0), transmit.swap_remove(0)))
+    }
+
+    /// Opens and starts the device for so many workers: with a queue each way for each of them, or as many as it has.
+    /// What it receives is spread over its queues by addresses and UDP ports (RSS), where it can do that.
+    pub(crate) fn open_for(
+        name: &str,
+        device: &Device,
+        mtu: u16,
+        (pool, workers): (&Pool, u16),
+    ) -> Result<(Port, Vec<RxQueue>, Vec<TxBuffer>), PortError> {
         let id = find(name, device)?;
         let info = describe(id).map_err(|code| failed(name, "asking the device", code))?;
         // One of another namespace is not there for us.
@@ -153,11 +165,15 @@ impl Port {
         let kernel = index.and_then(|index| Some((index, interface(index).ok()?)));
         check_interface(name, mtu, kernel.map(|(_, state)| state))?;
         let mtu_max = info.mtu_max(mtu_max(device, pool.data_room()));
-        let conf = configuration(name, (mtu, mtu_max), &info)?;
+        let queues = queues(&info.driver, workers);
+        let conf = configuration(name, (mtu, mtu_max), (&info, queues))?;
         let (rx, tx) = start(id, &conf, pool).map_err(|(step, code)| failed(name, step, code))?;
         let eal = pool.eal().clone();
-        let receive = RxQueue::new(id, 0, pool.raw(), eal.clone());
-        let transmit = TxBuffer::new(id, 0, frame_len(mtu), eal.clone());
+        let receive =
+            (0..conf.rx_queues).map(|queue| RxQueue::new(id, queue, pool.raw(), eal.clone()));
+        let transmit =
+            (0..conf.tx_queues).map(|queue| TxBuffer::new(id, queue, frame_len(mtu), eal.clone()));
+        let (receive, transmit) = (receive.collect(), transmit.collect());
         let port = Port {
             id,
             name: name.to_string(),
@@ -281,7 +297,7 @@ impl Info {
 fn configuration(
     name: &str,
     (mtu, max): (u16, u16),
-    info: &Info,
+    (info, queues): (&Info, u16),
 ) -> Result<dpdk_sys::tc_port_conf, PortError> {
     if mtu > max {
         return Err(PortError::Mtu {
@@ -292,8 +308,8 @@ fn configuration(
         });
     }
     Ok(dpdk_sys::tc_port_conf {
-        rx_queues: 1,
-        tx_queues: 1,
+        rx_queues: queues.min(info.raw.rx_queues_max).max(1),
+        tx_queues: queues.min(info.raw.tx_queues_max).max(1),
         mtu: mtu.min(info.raw.max_mtu),
         multi_segs: u8::from(info.chained && info.raw.multi_segs != 0),
     })
@@ -314,13 +330,17 @@ fn start(
     // SAFETY: as above.
     let code = unsafe { dpdk_sys::tc_port_adjust_descriptors(id, &mut rx, &mut tx) };
     done("sizing the rings", code)?;
-    // SAFETY: as above, and the pool lives as long as the EAL.
-    let code = unsafe { dpdk_sys::tc_port_rx_queue(id, 0, rx, pool.raw().as_ptr()) };
-    done("making the receive queue", code)?;
-    // SAFETY: as above.
-    done("making the transmit queue", unsafe {
-        dpdk_sys::tc_port_tx_queue(id, 0, tx)
-    })?;
+    for queue in 0..conf.rx_queues {
+        // SAFETY: as above, and the pool lives as long as the EAL.
+        let code = unsafe { dpdk_sys::tc_port_rx_queue(id, queue, rx, pool.raw().as_ptr()) };
+        done("making the receive queue", code)?;
+    }
+    for queue in 0..conf.tx_queues {
+        // SAFETY: as above.
+        done("making the transmit queue", unsafe {
+            dpdk_sys::tc_port_tx_queue(id, queue, tx)
+        })?;
+    }
     // SAFETY: the port is set up.
     done("starting", unsafe { dpdk_sys::tc_port_start(id) })?;
     // Groups of trees must come in. A device that has no such filter passes everything anyway.

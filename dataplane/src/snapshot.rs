@@ -110,6 +110,8 @@ pub struct WorkerSnapshot {
     pub nap_ns: u64,
     /// Longest turn since the start, in nanoseconds.
     pub longest_turn_ns: u64,
+    /// Sessions that it has.
+    pub sessions: u64,
     /// Frames received.
     pub rx_packets: u64,
     /// Frames sent.
@@ -191,6 +193,8 @@ pub struct NeighborSnapshot {
 pub struct SessionSnapshot {
     /// Number.
     pub session: u32,
+    /// The worker that has it.
+    pub worker: usize,
     /// Name.
     pub name: String,
     /// Multicast address.

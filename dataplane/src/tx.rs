@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::mem;
+use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
 use dpdk_sys::rte_mbuf;
 
 use crate::chain::Frame;
@@ -29,12 +31,17 @@ pub struct TxCounters {
     pub dropped: u64,
 }
 
+/// Frames of a worker that has no queue of its own at a port, on their way to the one that has.
+pub(crate) type Relay = Arc<ArrayQueue<Frame>>;
+
 /// A port's transmit queue with the frames that wait for it, oldest first. What the device does not take stays owned.
 ///
 /// There is one handle to it, and one thread uses it.
 pub struct TxBuffer {
     port: u16,
     queue: u16,
+    /// Takes the frames in place of the device.
+    relay: Option<Relay>,
     max_frame_len: usize,
     frames: Vec<Frame>,
     capacity: usize,
@@ -51,6 +58,7 @@ impl TxBuffer {
         TxBuffer {
             port,
             queue,
+            relay: None,
             max_frame_len,
             frames: Vec::with_capacity(capacity),
             capacity,
@@ -59,6 +67,20 @@ impl TxBuffer {
             counters: TxCounters::default(),
             _eal: eal,
         }
+    }
+
+    /// One whose frames go to the worker that has a queue at this port.
+    pub(crate) fn relayed(&self, relay: Relay) -> TxBuffer {
+        let fresh = TxBuffer::new(self.port, self.queue, self.max_frame_len, self._eal.clone());
+        TxBuffer {
+            relay: Some(relay),
+            ..fresh
+        }
+    }
+
+    /// The way to the worker that sends its frames, and counts them then, where that is another one.
+    pub(crate) fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// Puts a frame at the end; gives it back where there is no room. One that is too long for the port is dropped and
@@ -109,6 +131,19 @@ impl TxBuffer {
 
     /// Hands frames to the device until it takes no more; returns how many it took.
     pub fn flush(&mut self) -> usize {
+        let sent = match self.relay.clone() {
+            Some(relay) => self.pass_on(&relay),
+            None => self.flush_to_device(),
+        };
+        self.fruitless = if sent > 0 || self.frames.is_empty() {
+            0
+        } else {
+            self.fruitless + 1
+        };
+        sent
+    }
+
+    fn flush_to_device(&mut self) -> usize {
         let mut sent = 0;
         while sent < self.frames.len() {
             let end = self.frames.len().min(sent + BURST);
@@ -120,12 +155,20 @@ impl TxBuffer {
             }
         }
         self.forget(sent);
-        self.fruitless = if sent > 0 || self.frames.is_empty() {
-            0
-        } else {
-            self.fruitless + 1
-        };
         sent
+    }
+
+    /// Hands over as many frames as the other worker's ring has room for, and counts them. Nobody else puts any into it.
+    fn pass_on(&mut self, relay: &Relay) -> usize {
+        let count = self.frames.len().min(relay.capacity() - relay.len());
+        for frame in self.frames.drain(..count) {
+            self.bytes -= frame.len();
+            self.counters.packets += 1;
+            self.counters.bytes += frame.len() as u64;
+            let refused = relay.push(frame);
+            debug_assert!(refused.is_ok());
+        }
+        count
     }
 
     /// Drops all that waits, and returns how many frames that were.

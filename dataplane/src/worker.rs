@@ -11,10 +11,14 @@ mod command;
 mod deliver;
 mod ending;
 mod flows;
+mod handover;
 mod idle;
 mod kernel;
 mod link;
+mod moving;
+mod owners;
 mod parity;
+mod peers;
 mod port;
 mod receive;
 mod report;
@@ -49,6 +53,8 @@ pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
 pub(crate) use kernel::KernelPort;
 pub(crate) use link::PortLink;
+pub(crate) use owners::{Owners, WorkerId};
+pub(crate) use peers::{HANDED_MAX, Peers};
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
@@ -89,6 +95,15 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
+    /// Handles to the same pools for another worker.
+    pub(crate) fn handles(&self) -> Pools {
+        Pools {
+            packets: self.packets.handle(),
+            headers: self.headers.handle(),
+            exhausted: [0; 2],
+        }
+    }
+
     fn both(&self) -> [&Pool; 2] {
         [&self.packets, &self.headers]
     }
@@ -121,6 +136,8 @@ pub(crate) struct Parts {
     pub(crate) pools: Pools,
     pub(crate) clock: Clock,
     pub(crate) idler: Idler,
+    /// `None` for a worker that is alone.
+    pub(crate) peers: Option<Peers>,
     pub(crate) max_sessions: usize,
     pub(crate) overlay_port: u16,
     pub(crate) commands: Receiver<Command>,
@@ -136,7 +153,8 @@ pub(crate) struct Worker {
     by_address: HashMap<(PortIndex, IpAddr), NeighborId>,
     /// By [`SessionIndex`].
     routes: Vec<Option<Box<Route>>>,
-    flows: Flows,
+    flows: Flows<SessionIndex>,
+    peers: Option<Peers>,
     next_hops: NextHops,
     pools: Pools,
     overlay_port: u16,
@@ -173,6 +191,7 @@ impl Worker {
             by_address: HashMap::new(),
             routes: Vec::with_capacity(parts.max_sessions),
             flows: Flows::with_capacity(parts.max_sessions),
+            peers: parts.peers,
             next_hops: parts.next_hops,
             pools: parts.pools,
             overlay_port: parts.overlay_port,
@@ -286,7 +305,9 @@ impl Worker {
 
     /// Hands to the devices what waits; returns how many frames they took.
     fn flush(&mut self) -> usize {
-        self.ports.iter_mut().map(WorkerPort::flush).sum()
+        self.flush_handed();
+        let ports = self.ports.iter_mut();
+        ports.map(|port| port.relay() + port.flush()).sum()
     }
 
     /// Notes the Ethernet address of a next hop, or that it has none any more, wherever it is used.

@@ -125,7 +125,7 @@ fn bench(root: bool) -> Bench {
     let devices: Vec<_> = devices
         .iter()
         .enumerate()
-        .map(|(index, (kind, rest))| Device::Vdev(vdev_for(kind, rest, index, MTU).unwrap()))
+        .map(|(index, (kind, rest))| Device::Vdev(vdev_for(kind, rest, index, MTU, 1).unwrap()))
         .collect();
     let room = devices
         .iter()

@@ -58,7 +58,11 @@ impl Config {
             ("api.socket", self.api.socket == new.api.socket),
             ("api.listen", self.api.listen == new.api.listen),
         ]));
-        keys.extend(port_keys(&self.node.ports, &new.node.ports));
+        keys.extend(port_keys(
+            &self.node.ports,
+            &new.node.ports,
+            self.node.workers,
+        ));
         if !keys.is_empty() {
             return Err(NeedsRestart { keys });
         }
@@ -80,7 +84,8 @@ fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
     differing(&[
         ("node.name", old.name == new.name),
         ("node.idle", old.idle == new.idle),
-        ("node.cpu", old.cpu == new.cpu),
+        ("node.workers", old.workers == new.workers),
+        ("node.cpus", old.cpus == new.cpus),
         ("node.hello", old.hello_interval == new.hello_interval),
         ("node.detect_mult", old.detect_mult == new.detect_mult),
         ("node.hold_down", old.hold_down == new.hold_down),
@@ -97,7 +102,7 @@ fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
     ])
 }
 
-fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
+fn port_keys(old: &[PortConfig], new: &[PortConfig], workers: usize) -> Vec<String> {
     let names = |ports: &[PortConfig]| -> Vec<String> {
         ports.iter().map(|port| port.name.clone()).collect()
     };
@@ -109,7 +114,7 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     let mut keys = Vec::new();
     for (index, (old, new)) in old.iter().zip(new).enumerate() {
         let changed = differing(&[
-            ("device", is_same_device(index, old, new)),
+            ("device", is_same_device((index, workers), old, new)),
             ("address", old.addresses == new.addresses),
             ("gateway", old.gateways == new.gateways),
             ("kernel", interface(old) == interface(new)),
@@ -124,11 +129,11 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     keys
 }
 
-/// Whether two ports of that number have one device. Rings of `af_packet:` are made for the MTU.
-fn is_same_device(index: usize, old: &PortConfig, new: &PortConfig) -> bool {
+/// Whether two ports of that number have one device. Rings of `af_packet:` are made for the MTU, and for the workers.
+fn is_same_device((index, workers): (usize, usize), old: &PortConfig, new: &PortConfig) -> bool {
     let interface = hardware(&old.device).strip_prefix("iface=");
     let is_made_for = |interface: &str, port: &PortConfig| {
-        let made = dataplane::vdev_for("af_packet", interface, index, port.mtu);
+        let made = dataplane::vdev_for("af_packet", interface, index, port.mtu, workers);
         made.map(Device::Vdev).as_ref() == Some(&port.device)
     };
     old.device == new.device

@@ -195,6 +195,8 @@ pub(crate) struct Event {
 pub(crate) struct NodeSettings {
     /// `spin` or `nap`.
     pub idle: String,
+    /// Workers of each node.
+    pub workers: Option<usize>,
     /// How often hellos go out.
     pub hello: String,
     /// Silent hellos that mean down.
@@ -216,6 +218,7 @@ impl Default for NodeSettings {
     fn default() -> NodeSettings {
         NodeSettings {
             idle: "nap".to_string(),
+            workers: None,
             hello: "50ms".to_string(),
             detect_mult: 3,
             hold_down: "1s".to_string(),

@@ -1,4 +1,4 @@
-//! Following the ports' links: what changes is told to the worker, and to whoever asks for it.
+//! Following the ports' links: what changes is told to the workers, and to whoever asks for it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,11 @@ use super::{ANSWER_WITHIN, CommandError, Dataplane};
 use crate::event::{Event, EventKind};
 use crate::frame::PortIndex;
 use crate::port::{Link, Port};
+use crate::tap::Tap;
 use crate::worker::{Command, PortLink};
 
 impl Dataplane {
-    /// Looks at the ports' links, has the worker follow what has changed, and says what that was. Some system calls a
+    /// Looks at the ports' links, has the workers follow what has changed, and says what that was. Some system calls a
     /// port, and no waiting: to be called whenever something may have changed, and every now and then.
     pub fn follow_links(&self) -> Vec<Event> {
         let mut model = self.lock();
@@ -68,7 +69,7 @@ impl Dataplane {
         })
     }
 
-    /// Has the worker follow one link, and says what has changed; `None` if it does not in that time. Without any, it is
+    /// Has the workers follow one link, and says what has changed; `None` if one does not in that time. Without any, it is
     /// enough that it will.
     fn follow_link(
         &self,
@@ -86,13 +87,22 @@ impl Dataplane {
         if new == old {
             return Some(Vec::new());
         }
-        let (to, done) = bounded(1);
-        let command = Command::SetLink(PortIndex(place as u16), new, to);
-        self.commands.send_timeout(command, patience).ok()?;
-        if !patience.is_zero() {
+        // All of them before any is waited for. One that was told of it already is told once more by the next look.
+        let (to, done) = bounded(self.commands.len());
+        for commands in &self.commands {
+            let command = Command::SetLink(PortIndex(place as u16), new, to.clone());
+            commands.send_timeout(command, patience).ok()?;
+        }
+        for _ in self.commands.iter().filter(|_| !patience.is_zero()) {
             done.recv_timeout(patience).ok()?;
         }
         model.set_link(place, new);
+        if let Some(kernel) = &model.config().ports[place].kernel
+            && new.mtu != old.mtu
+        {
+            // If it can't be set, what the kernel sends beyond it is dropped, and counted at the port.
+            let _ = Tap::set_mtu(&kernel.interface, new.mtu);
+        }
         let name = || self.ports[place].name().to_owned();
         let up = (new.up != old.up).then(|| EventKind::PortLink {
             name: name(),

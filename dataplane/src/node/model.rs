@@ -1,5 +1,6 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use crate::client::ClientEntry;
 use crate::config::{ClientConfig, NeighborConfig, NodeConfig, SessionConfig};
 use crate::event::EventKind;
 use crate::frame::{Addresses, PortIndex};
-use crate::sizing::held_max;
+use crate::sizing::{held_by_others, held_max};
 use crate::worker::{
-    Adjacent, Client, ClientKey, Clients, Clock, NewSession, PortLink, Route, RoutePort,
-    upstream_of,
+    Adjacent, Client, ClientKey, Clients, Clock, NewSession, Owners, PortLink, Route, RoutePort,
+    WorkerId, upstream_of,
 };
 
 /// Packet buffers that are never promised to a session.
@@ -28,6 +29,7 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 /// A session as it is configured now.
 pub(super) struct Known {
     pub(super) config: SessionConfig,
+    pub(super) worker: WorkerId,
     /// Its clients in the worker's order, ascending by key.
     pub(super) clients: Vec<(ClientKey, ClientConfig)>,
 }
@@ -54,9 +56,9 @@ fn channel_of(config: &SessionConfig) -> Result<Addresses, CommandError> {
         .ok_or(CommandError::Families(config.id.0))
 }
 
-/// Whether a client is the one that is there: how it caught up is its past.
-fn is_same(old: &ClientConfig, new: &ClientConfig) -> bool {
-    (&old.name, old.address, old.port) == (&new.name, new.address, new.port)
+/// What makes a client the one that is there: how it caught up is its past.
+fn identity(client: &ClientConfig) -> impl Hash + Eq + '_ {
+    (client.name.as_str(), client.address, client.port)
 }
 
 /// What was last seen of a port's link; a port begins as one that is up.
@@ -154,12 +156,65 @@ impl Model {
     }
 
     pub(super) fn session(&self, id: SessionId) -> Result<&SessionConfig, CommandError> {
+        self.known(id).map(|known| &known.config)
+    }
+
+    /// The worker that has a session.
+    pub(super) fn worker_of(&self, id: SessionId) -> Result<WorkerId, CommandError> {
+        self.known(id).map(|known| known.worker)
+    }
+
+    /// Which worker has which session. `moving`: one that is to go to another worker.
+    pub(super) fn owners(&self, moving: Option<(SessionId, WorkerId)>) -> Owners {
+        let sessions = self.sessions.iter().map(|known| {
+            let id = known.config.id;
+            let to = moving.filter(|(moving, _)| *moving == id);
+            let worker = to.map_or(known.worker, |(_, to)| to);
+            (id, worker, known.config.flow)
+        });
+        Owners::new(sessions, moving.map(|(id, _)| id))
+    }
+
+    /// Notes that a session is another worker's now.
+    pub(super) fn note_move(&mut self, id: SessionId, to: WorkerId) {
+        let mut sessions = self.sessions.iter_mut();
+        if let Some(known) = sessions.find(|known| known.config.id == id) {
+            known.worker = to;
+        }
+    }
+
+    /// The worker that a configuration names.
+    pub(super) fn pinned(&self, config: &SessionConfig) -> Result<Option<WorkerId>, CommandError> {
+        let Some(worker) = config.worker else {
+            return Ok(None);
+        };
+        let known = (0..self.node.workers).contains(&worker);
+        let unknown = CommandError::Unknown {
+            what: "worker",
+            name: worker.to_string(),
+        };
+        known
+            .then_some(Some(WorkerId(worker as u16)))
+            .ok_or(unknown)
+    }
+
+    /// The worker with the least to do: that whose sessions' rates add up to the least.
+    fn least_loaded(&self) -> WorkerId {
+        let mut rates = vec![0; self.node.workers];
+        for known in &self.sessions {
+            rates[known.worker.place()] += u64::from(known.config.max_rate_pps);
+        }
+        let least = rates.iter().enumerate().min_by_key(|(_, rate)| **rate);
+        least.map_or(WorkerId::FIRST, |(place, _)| WorkerId(place as u16))
+    }
+
+    fn known(&self, id: SessionId) -> Result<&Known, CommandError> {
         let known = self.sessions.iter().find(|known| known.config.id == id);
         let unknown = || CommandError::Unknown {
             what: "session",
             name: id.0.to_string(),
         };
-        known.map(|known| &known.config).ok_or_else(unknown)
+        known.ok_or_else(unknown)
     }
 
     /// Makes a session for the worker: its memory is taken here.
@@ -267,7 +322,8 @@ impl Model {
             .iter()
             .map(|known| held_max(&known.config))
             .sum();
-        let free = self.packets.saturating_sub(promised + RESERVE);
+        let reserve = RESERVE + held_by_others(&self.node);
+        let free = self.packets.saturating_sub(promised + reserve);
         let needed = held_max(config);
         if needed <= free || self.node.pool_packets.is_some() {
             return Ok(());
@@ -297,12 +353,10 @@ impl Model {
             .iter()
             .find(|known| known.config.id == config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
+        let before = before.iter().map(|(key, client)| (identity(client), *key));
+        let before: HashMap<_, _> = before.collect();
         for client in &config.clients {
-            let same = before
-                .iter()
-                .find(|(_, old)| is_same(old, client))
-                .map(|(key, _)| *key);
-            let key = same.unwrap_or_else(|| {
+            let key = before.get(&identity(client)).copied().unwrap_or_else(|| {
                 self.next_key += 1;
                 ClientKey(self.next_key)
             });
@@ -322,10 +376,15 @@ impl Model {
             };
             clients.push(client, entry);
         }
+        let worker = match self.worker_of(config.id) {
+            Ok(worker) => worker,
+            Err(_) => self.pinned(config)?.unwrap_or_else(|| self.least_loaded()),
+        };
         Ok((
             clients,
             Known {
                 config: config.clone(),
+                worker,
                 clients: known,
             },
         ))
@@ -395,7 +454,8 @@ impl Model {
         let protocol = overlay::NeighborConfig {
             hello_interval: self.node.hello_interval,
             detect_mult: self.node.detect_mult,
-            repair_rate_pps: config.repair_rate_pps,
+            // Each worker answers for its own sessions.
+            repair_rate_pps: (config.repair_rate_pps / self.node.workers as u32).max(1),
         };
         Ok((
             protocol,
@@ -407,8 +467,12 @@ impl Model {
         ))
     }
 
-    pub(super) fn add_neighbor(&mut self, config: NeighborConfig, id: NeighborId) {
-        self.neighbors.push((config, id));
+    /// Notes what a worker calls a neighbor. All call it the same, since they were told the same.
+    pub(super) fn add_neighbor(&mut self, config: &NeighborConfig, id: NeighborId) {
+        match self.neighbor(&config.name) {
+            None => self.neighbors.push((config.clone(), id)),
+            Some(known) => debug_assert_eq!(known, id, "{}", config.name),
+        }
     }
 
     pub(super) fn unused_neighbor(&self, name: &str) -> Result<NeighborId, CommandError> {

@@ -32,7 +32,9 @@ impl Worker {
 
     /// Takes off the wire what `port` has sent, where that is a loop.
     pub(crate) fn discard(&mut self, port: PortIndex) {
-        self.ports[usize::from(port.0)].rx.discard();
+        if let Some(rx) = &mut self.ports[usize::from(port.0)].rx {
+            rx.discard();
+        }
     }
 
     /// Frames that the device behind `port` has taken.

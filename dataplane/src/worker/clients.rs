@@ -139,10 +139,14 @@ impl Clients {
         true
     }
 
-    /// Sets the next hop of all by what `resolve` says of port and address.
-    pub(crate) fn resolve(&mut self, mut resolve: impl FnMut(PortIndex, IpAddr) -> Option<Mac>) {
+    /// Sets the next hop of all by what `resolve` says of port, address and what was known of it.
+    pub(crate) fn resolve(
+        &mut self,
+        mut resolve: impl FnMut(PortIndex, IpAddr, Option<Mac>) -> Option<Mac>,
+    ) {
         for (client, entry) in self.clients.iter().zip(&mut self.entries) {
-            entry.set_next_hop(resolve(entry.port, client.next_hop));
+            let known = entry.next_hop();
+            entry.set_next_hop(resolve(entry.port, client.next_hop, known));
         }
         self.look();
     }

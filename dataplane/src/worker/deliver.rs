@@ -155,6 +155,20 @@ impl Worker {
         reached - places.start
     }
 
+    /// Sends the rest of a packet of this session that has not gone to all clients yet, as far as ports have room;
+    /// returns whether there is none left.
+    pub(super) fn finish_fan_out(&mut self, now: Instant, index: SessionIndex) -> bool {
+        let unfinished = self
+            .unfinished
+            .take_if(|unfinished| unfinished.index == index);
+        if let Some(unfinished) = unfinished {
+            self.resume(now, unfinished, usize::MAX);
+        }
+        self.unfinished
+            .as_ref()
+            .is_none_or(|unfinished| unfinished.index != index)
+    }
+
     /// The session is removed: nobody gets any more of it.
     pub(super) fn forget_unfinished(&mut self, index: SessionIndex) {
         self.unfinished
@@ -197,7 +211,7 @@ impl FanOut<'_> {
             payload: plain.as_ref().unwrap_or(payload),
             pools: self.pools,
         };
-        let end = places.end.min(places.start + budget);
+        let end = places.end.min(places.start.saturating_add(budget));
         let mut place = places.start;
         while place < end {
             if self.ports.iter().any(|port| port.is_full(self.now)) {

@@ -4,7 +4,6 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
-use overlay::SessionIndex;
 
 use crate::config::Flow;
 use crate::frame::{Addresses, InnerHeader};
@@ -19,37 +18,40 @@ impl Destination {
     }
 }
 
-/// The flows of the sessions that begin here.
-#[derive(Debug, Default)]
-pub(super) struct Flows {
-    ipv4: Table<Destination, Ipv4Addr>,
-    ipv6: Table<(Ipv6Addr, u16), Ipv6Addr>,
+/// What is known of the flows of sessions that begin here.
+#[derive(Debug)]
+pub(super) struct Flows<T> {
+    ipv4: Table<Destination, Ipv4Addr, T>,
+    ipv6: Table<(Ipv6Addr, u16), Ipv6Addr, T>,
 }
 
 /// Those of one family.
 #[derive(Debug)]
-struct Table<D, S> {
+struct Table<D, S, T> {
     /// Those from one source alone: looked at first. Empty in most nodes, which then pay nothing for it.
-    of_one: HashMap<(D, S), SessionIndex>,
-    of_any: HashMap<D, SessionIndex>,
+    of_one: HashMap<(D, S), T>,
+    of_any: HashMap<D, T>,
 }
 
-impl Flows {
-    pub(super) fn with_capacity(sessions: usize) -> Flows {
-        let mut flows = Flows::default();
+impl<T: Copy> Flows<T> {
+    pub(super) fn with_capacity(sessions: usize) -> Flows<T> {
+        let mut flows = Flows {
+            ipv4: Table::default(),
+            ipv6: Table::default(),
+        };
         flows.ipv4.of_any.reserve(sessions);
         flows
     }
 
-    pub(super) fn insert(&mut self, flow: Flow, index: SessionIndex) {
+    pub(super) fn insert(&mut self, flow: Flow, session: T) {
         match flow.destination {
             IpAddr::V4(address) => {
                 let destination = Destination::new(address, flow.port);
-                self.ipv4.insert(destination, ipv4(flow.source), index);
+                self.ipv4.insert(destination, ipv4(flow.source), session);
             }
             IpAddr::V6(address) => {
                 let destination = (address, flow.port);
-                self.ipv6.insert(destination, ipv6(flow.source), index);
+                self.ipv6.insert(destination, ipv6(flow.source), session);
             }
         }
     }
@@ -64,9 +66,9 @@ impl Flows {
         }
     }
 
-    /// The session of a packet with that header.
+    /// That of the packet with that header.
     #[inline]
-    pub(super) fn find(&self, packet: &InnerHeader) -> Option<SessionIndex> {
+    pub(super) fn find(&self, packet: &InnerHeader) -> Option<T> {
         let port = packet.destination_port;
         match packet.addresses {
             Addresses::V4 {
@@ -81,11 +83,11 @@ impl Flows {
     }
 }
 
-impl<D: Copy + Eq + Hash, S: Copy + Eq + Hash> Table<D, S> {
-    fn insert(&mut self, destination: D, source: Option<S>, index: SessionIndex) {
+impl<D: Copy + Eq + Hash, S: Copy + Eq + Hash, T: Copy> Table<D, S, T> {
+    fn insert(&mut self, destination: D, source: Option<S>, session: T) {
         match source {
-            Some(source) => self.of_one.insert((destination, source), index),
-            None => self.of_any.insert(destination, index),
+            Some(source) => self.of_one.insert((destination, source), session),
+            None => self.of_any.insert(destination, session),
         };
     }
 
@@ -97,14 +99,14 @@ impl<D: Copy + Eq + Hash, S: Copy + Eq + Hash> Table<D, S> {
     }
 
     #[inline]
-    fn find(&self, destination: D, source: S) -> Option<SessionIndex> {
+    fn find(&self, destination: D, source: S) -> Option<T> {
         let of_one = self.of_one.get(&(destination, source));
         of_one.or_else(|| self.of_any.get(&destination)).copied()
     }
 }
 
-impl<D, S> Default for Table<D, S> {
-    fn default() -> Table<D, S> {
+impl<D, S, T> Default for Table<D, S, T> {
+    fn default() -> Table<D, S, T> {
         Table {
             of_one: HashMap::default(),
             of_any: HashMap::default(),
@@ -129,6 +131,8 @@ fn ipv6(source: Option<IpAddr>) -> Option<Ipv6Addr> {
 
 #[cfg(test)]
 mod tests {
+    use overlay::SessionIndex;
+
     use super::*;
 
     const IPV4: [IpAddr; 3] = [

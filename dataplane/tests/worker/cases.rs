@@ -1,5 +1,8 @@
 //! What a node does on its links.
 
+#[path = "moving.rs"]
+mod moving;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -10,6 +13,7 @@ use overlay::wire::{
 };
 use overlay::{Epoch, Fec, Mode, Seq, SessionId};
 
+use crate::fan_out;
 use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
@@ -19,7 +23,7 @@ use crate::{Bench, client, families, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 17] = [
     (
         "an_echo_request_comes_back",
         families::an_echo_request_comes_back,
@@ -71,6 +75,22 @@ pub(crate) const CASES: [Case; 13] = [
     (
         "a_restarted_stream_begins_another_epoch_at_once",
         a_restarted_stream_begins_another_epoch_at_once,
+    ),
+    (
+        "a_session_that_moves_loses_and_reorders_nothing",
+        moving::a_session_that_moves_loses_and_reorders_nothing,
+    ),
+    (
+        "a_stream_that_begins_here_moves_without_loss",
+        moving::a_stream_that_begins_here_moves_without_loss,
+    ),
+    (
+        "each_client_gets_each_packet_once_however_many_there_are",
+        fan_out::each_client_gets_each_packet_once_however_many_there_are,
+    ),
+    (
+        "a_table_changes_in_the_middle_of_a_packet",
+        fan_out::a_table_changes_in_the_middle_of_a_packet,
     ),
 ];
 
@@ -134,7 +154,7 @@ impl Bench {
         Stream::of(config)
     }
 
-    fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
+    pub(crate) fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
             let packet = stream.packet(Kind::Data, 0, sequence);
             self.parent.send_tree(stream.channel, &packet);
@@ -320,15 +340,22 @@ fn code_at_the_ingress(bench: &mut Bench, fec: Option<Fec>, parity: u8) -> (Pack
         fec,
         ..session(4)
     };
-    bench.begin(&config);
-    for sequence in 1..=4 {
-        bench.host.send_flow(GROUP_FLOW, &payload(sequence));
-    }
-    let mut take = |kind: Kind, count: u8| -> Packets {
-        let take = |_| bench.child.expect("the stream", |came| of_tree(came, kind));
-        (0..count).map(take).collect()
+    let (packets, parities) = loop {
+        bench.begin(&config);
+        for sequence in 1..=4 {
+            bench.host.send_flow(GROUP_FLOW, &payload(sequence));
+        }
+        let mut take = |kind: Kind, count: u8| -> Packets {
+            let take = |_| bench.child.expect("the stream", |came| of_tree(came, kind));
+            (0..count).map(take).collect()
+        };
+        let (packets, parities) = (take(Kind::Data, 4), take(Kind::Parity, parity));
+        // A source that is off its core for 2 ms has paused, and its block ends.
+        if ParityHeader::parse(&parities[0].1).unwrap().0.count == 4 {
+            break (packets, parities);
+        }
+        bench.node.remove_session(SessionId(4)).unwrap();
     };
-    let (packets, parities) = (take(Kind::Data, 4), take(Kind::Parity, parity));
     for (place, (header, body)) in packets.iter().enumerate() {
         assert_eq!(header.sequence, Seq(place as u64 + 1));
         assert!(body.ends_with(&payload(header.sequence.0)));

@@ -81,6 +81,15 @@ fn an_impairment_changes_in_a_running_node() {
 }
 
 #[test]
+fn a_session_moves_between_workers_in_a_running_node() {
+    let got = changes(&[("worker = 1", "worker = 0")]).unwrap();
+    assert_eq!(got.sessions_updated.len(), 1);
+    assert_eq!(got.sessions_updated[0].worker, Some(0));
+    let refused = changes(&[("cpus = [2, 3]", "cpus = [3, 2]")]);
+    assert_eq!(refused.unwrap_err().keys, ["node.cpus"]);
+}
+
+#[test]
 fn what_needs_a_restart_is_named() {
     let refused = changes(&[
         ("hello = \"20ms\"", "hello = \"30ms\""),

@@ -146,6 +146,7 @@ pub(super) const PORTS: &[Column] = &[
 pub(super) const WORKERS: &[Column] = &[
     ("WORKER", true, Key("worker")),
     ("CPU", true, Key("cpu")),
+    ("SESSIONS", true, Key("sessions")),
     ("TURNS", true, Key("turns")),
     (
         "BUSY",

@@ -31,7 +31,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn receive_control(
+    pub(in crate::worker) fn receive_control(
         &mut self,
         now: Instant,
         from: (PortIndex, IpAddr),

@@ -40,6 +40,7 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
         subcast_threshold: 0,
         catch_up: Duration::ZERO,
         idle_timeout: Duration::from_secs(600),
+        worker: None,
         clients: Vec::new(),
     };
     let channel = Addresses::new(config.source, config.group).unwrap();
@@ -59,7 +60,7 @@ fn clients<const N: usize>(keys: [(u64, u64); N]) -> Clients {
         };
         clients.push(client, ClientEntry::new(address, 5004, PortIndex(0), MAC));
     }
-    clients.resolve(|_, _| Some(MAC));
+    clients.resolve(|_, _, _| Some(MAC));
     clients
 }
 
