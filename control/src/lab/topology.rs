@@ -1,6 +1,6 @@
 //! The topology file: routers, links, hosts, sessions and what happens to them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,12 @@ pub(crate) struct Topology {
     /// Bytes of each payload.
     #[serde(default = "default_size")]
     pub size: usize,
+    /// IP version between routers: of trees and overlay.
+    #[serde(default)]
+    pub outer: IpVersion,
+    /// IP version of sources and clients.
+    #[serde(default)]
+    pub inner: IpVersion,
     /// The routers.
     pub routers: Vec<String>,
     /// The links between routers, in order of preference where paths are equally short.
@@ -57,6 +63,37 @@ pub(crate) struct Topology {
     /// How every session is unless it says otherwise itself.
     #[serde(default)]
     pub session_defaults: SessionSettings,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub(crate) enum IpVersion {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl TryFrom<u8> for IpVersion {
+    type Error = &'static str;
+
+    fn try_from(version: u8) -> Result<IpVersion, &'static str> {
+        match version {
+            4 => Ok(IpVersion::V4),
+            6 => Ok(IpVersion::V6),
+            _ => Err("an IP version is 4 or 6"),
+        }
+    }
+}
+
+impl std::str::FromStr for IpVersion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<IpVersion, &'static str> {
+        text.parse().unwrap_or(0u8).try_into()
+    }
 }
 
 /// A link between two routers; it does to both directions what it says.
@@ -141,8 +178,8 @@ pub(crate) struct Session {
     pub source: String,
     /// The hosts that receive it; their routers are the last hops.
     pub clients: Vec<String>,
-    /// Multicast address of its tree; one of 239.1.0.0/16 unless set.
-    pub group: Option<Ipv4Addr>,
+    /// Multicast address of its tree; one of 239.1.0.0/16, or of ff3e::8000:0/112, unless set.
+    pub group: Option<IpAddr>,
     /// Its settings, written beside the rest; what is not set comes from `session_defaults`.
     pub settings: SessionSettings,
 }

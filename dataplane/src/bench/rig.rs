@@ -136,7 +136,7 @@ impl Rig {
     /// Has whoever is beyond the ports be known.
     pub(super) fn resolve(&mut self) {
         for port in self.ports() {
-            self.built.workers[0].resolve(port, beyond(port), STATION);
+            self.built.workers[0].find_next_hop(port, beyond(port).into(), STATION);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -12,9 +12,9 @@ use overlay::{Instant, NeighborId, Seq, Session, SessionId, StateReason};
 use super::CommandError;
 use super::start::epoch_now;
 use crate::client::ClientEntry;
-use crate::config::{ClientConfig, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
+use crate::config::{ClientConfig, NeighborConfig, NodeConfig, SessionConfig};
 use crate::event::EventKind;
-use crate::frame::PortIndex;
+use crate::frame::{Addresses, PortIndex};
 use crate::sizing::{held_by_others, held_max};
 use crate::worker::{
     Adjacent, Client, ClientKey, Clients, Clock, NewSession, Owners, PortLink, Route, RoutePort,
@@ -40,6 +40,21 @@ fn neighbors_of(config: &SessionConfig) -> impl Iterator<Item = &String> {
     let first = config.upstream.iter().chain(&config.downstream);
     let second = config.second_upstream.iter();
     first.chain(second).chain(&config.second_downstream)
+}
+
+/// (S,G). What a session's addresses are together must hold before the worker sees any of them: both of the channel are of
+/// one family, both of the flow are, and all of its clients are of the flow's.
+fn channel_of(config: &SessionConfig) -> Result<Addresses, CommandError> {
+    let inside = config.flow.iter();
+    let inside = inside.flat_map(|flow| [Some(flow.destination), flow.source]);
+    let clients = config.clients.iter().map(|client| Some(client.address));
+    let mut inside = inside.chain(clients).flatten().map(|inner| inner.is_ipv4());
+    let first = inside.next();
+    let is_one_family = inside.all(|is_ipv4| Some(is_ipv4) == first);
+    let channel = Addresses::new(config.source, config.group);
+    channel
+        .filter(|_| is_one_family)
+        .ok_or(CommandError::Families(config.id.0))
 }
 
 /// What makes a client the one that is there: how it caught up is its past.
@@ -219,11 +234,13 @@ impl Model {
                 name,
             });
         }
+        let channel = channel_of(config)?;
         self.check_neighbors(config)?;
         self.check_room(config)?;
         let protocol = config.protocol(&|name| self.neighbor(name));
         let udp_ports = [self.node.tree_port, self.node.overlay_port];
-        let mut route = Route::new(config, upstream_of(&protocol), &self.ports, udp_ports);
+        let upstream = upstream_of(&protocol);
+        let mut route = Route::new(config, channel, upstream, &self.ports, udp_ports);
         if let Some(flow) = config.flow {
             route.proxies = self.ports_on_link(flow.destination).collect();
         }
@@ -263,6 +280,7 @@ impl Model {
                 held_max(known)
             )));
         }
+        channel_of(config)?;
         self.check_neighbors(config)?;
         let (clients, known) = self.clients_of(config)?;
         Ok((config.protocol(&|name| self.neighbor(name)), clients, known))
@@ -347,7 +365,7 @@ impl Model {
         let mut clients = Clients::with_capacity(known.len());
         for (key, client) in &known {
             let (port, next_hop) = self.next_hop(client)?;
-            let mac = self.ports[usize::from(port.0)].mac;
+            let mac = self.ports[usize::from(port.0)].local.mac;
             let entry = ClientEntry::new(client.address, client.port, port, mac);
             let client = Client {
                 key: *key,
@@ -371,8 +389,8 @@ impl Model {
         ))
     }
 
-    /// The port and next hop towards an address: on link, else by the first gateway.
-    fn next_hop(&self, client: &ClientConfig) -> Result<(PortIndex, Ipv4Addr), CommandError> {
+    /// The port and next hop towards an address: on link, else by the first gateway of its family.
+    fn next_hop(&self, client: &ClientConfig) -> Result<(PortIndex, IpAddr), CommandError> {
         let address = client.address;
         let on_link = self
             .ports_on_link(address)
@@ -380,23 +398,19 @@ impl Model {
             .map(|port| (port, address));
         let gateway = || {
             let mut ports = self.node.ports.iter().enumerate();
-            ports.find_map(|(place, port)| Some((PortIndex(place as u16), port.gateway?)))
+            ports.find_map(|(place, port)| {
+                Some((PortIndex(place as u16), port.gateway_like(address)?))
+            })
         };
         on_link
             .or_else(gateway)
             .ok_or_else(|| CommandError::Unreachable(client.name.clone()))
     }
 
-    fn ports_on_link(&self, address: Ipv4Addr) -> impl Iterator<Item = PortIndex> + '_ {
+    fn ports_on_link(&self, address: IpAddr) -> impl Iterator<Item = PortIndex> + '_ {
         let ports = self.node.ports.iter().enumerate();
-        let on_link = move |port: &PortConfig| {
-            let mask = u32::MAX
-                .checked_shl(32 - u32::from(port.prefix_len))
-                .unwrap_or(0);
-            (u32::from(port.address) ^ u32::from(address)) & mask == 0
-        };
         ports
-            .filter(move |(_, port)| on_link(port))
+            .filter(move |(_, port)| port.is_on_link(address))
             .map(|(place, _)| PortIndex(place as u16))
     }
 
@@ -432,7 +446,10 @@ impl Model {
             what: "port",
             name: config.port.clone(),
         };
-        let port = PortIndex(port.ok_or_else(unknown)? as u16);
+        let place = port.ok_or_else(unknown)?;
+        let own = self.ports[place].local.towards(config.address);
+        let addresses = own.and_then(|own| Addresses::new(own, config.address));
+        let addresses = addresses.ok_or_else(|| CommandError::OtherFamily(config.name.clone()))?;
         let protocol = overlay::NeighborConfig {
             hello_interval: self.node.hello_interval,
             detect_mult: self.node.detect_mult,
@@ -442,8 +459,8 @@ impl Model {
         Ok((
             protocol,
             Adjacent {
-                address: config.address,
-                port,
+                addresses,
+                port: PortIndex(place as u16),
                 mac: None,
             },
         ))

@@ -1,18 +1,17 @@
 //! A port as the worker holds it: its queues, its addresses and its impairment.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use overlay::Instant;
 
 use super::kernel::KernelPort;
 use super::{PortLink, TX_ROOM};
-use crate::arp::ArpPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
 use crate::device::frame_len;
 use crate::drops::DropReason;
-use crate::frame::{Local, Mac};
+use crate::frame::{Local, LocalIpv6, Mac};
 use crate::impair::Impaired;
 use crate::mbuf::Mbuf;
 use crate::payload::SharedPayload;
@@ -63,10 +62,20 @@ impl WorkerPort {
     ) -> WorkerPort {
         let before = ImpairmentSnapshot::default();
         let impaired = config.impairment.as_ref();
+        let mac = Mac(port.mac());
+        let addresses = config.addresses.iter().map(|own| own.address);
+        let (mut ipv4, mut ipv6) = (None, None);
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => ipv4 = Some(address),
+                IpAddr::V6(address) => ipv6 = Some(LocalIpv6::new(mac, address)),
+            }
+        }
         WorkerPort {
             local: Local {
-                mac: Mac(port.mac()),
-                address: config.address,
+                mac,
+                ipv4,
+                ipv6,
                 tree_port,
                 overlay_port,
                 verify_payload: config.verify_payload,
@@ -87,17 +96,6 @@ impl WorkerPort {
             kernel: None,
             stuck_since: None,
         }
-    }
-
-    pub(crate) fn arp_port(&self) -> ArpPort {
-        ArpPort {
-            mac: self.local.mac,
-            address: self.local.address,
-        }
-    }
-
-    pub(crate) fn address(&self) -> Ipv4Addr {
-        self.local.address
     }
 
     /// What its impairment has done, if it ever had one.
