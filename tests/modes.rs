@@ -75,6 +75,13 @@ fn every_mode_repairs_twenty_percent() {
     assert_each_mode_works(&quickstart("20%"));
 }
 
+#[test]
+fn every_mode_repairs_five_percent_with_two_workers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = in_each_mode(dir.path(), "quickstart", &MODES, "[node]\nworkers = 2\n");
+    assert_each_mode_works(&run(&file, "--loss 5% --duration 2s --rate 500pps"));
+}
+
 /// Checks that what one tree loses the other brings: far less is repaired than with one tree.
 fn assert_two_trees_work(run: &Run) {
     let [one, two] = ["pull", "two-trees"].map(|session| sum(run, session, "repaired"));

@@ -11,6 +11,7 @@ mod lab;
 mod changes;
 mod delivery;
 mod hops;
+mod links;
 mod modes;
 mod programs;
 mod stages;

@@ -84,11 +84,18 @@ fn add_workers(families: &mut Families, workers: &[WorkerSnapshot]) {
             |worker| worker.tx_packets as f64,
         ),
     ];
-    const GAUGES: [Field<WorkerSnapshot>; 1] = [(
-        "treecast_worker_longest_turn_seconds",
-        "The longest turn since the start.",
-        |worker| worker.longest_turn_ns as f64 / 1e9,
-    )];
+    const GAUGES: [Field<WorkerSnapshot>; 2] = [
+        (
+            "treecast_worker_longest_turn_seconds",
+            "The longest turn since the start.",
+            |worker| worker.longest_turn_ns as f64 / 1e9,
+        ),
+        (
+            "treecast_worker_sessions",
+            "Sessions that the worker has.",
+            |worker| worker.sessions as f64,
+        ),
+    ];
     let labels = |worker: &WorkerSnapshot| vec![("worker", worker.worker.to_string())];
     families.counters(&COUNTERS, workers, labels);
     families.gauges(&GAUGES, workers, labels);

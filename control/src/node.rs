@@ -2,6 +2,7 @@
 
 mod events;
 mod kernel;
+mod links;
 mod reload;
 mod running;
 
@@ -24,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 use crate::api::{self, BindError, SocketFile};
 use crate::cli::{self, Failure};
 use crate::config::{self, ApiConfig, Config};
+use links::LinkWatch;
 
 /// How often the dataplane is asked for events: soon enough for a log, too seldom to be seen in `top`.
 const EVENT_INTERVAL: Duration = Duration::from_millis(200);
@@ -119,9 +121,11 @@ async fn serve_until_stopped(config: Config, file: PathBuf) -> Result<Arc<Node>,
     notify(&[NotifyState::Ready]);
 
     let mut events = tokio::time::interval(EVENT_INTERVAL);
+    let mut links = LinkWatch::new(node.has_interfaces_only());
     loop {
         tokio::select! {
             _ = events.tick() => node.take_events(),
+            () = links.changed() => node.follow_links(),
             _ = signals.reload.recv() => reload(&node).await,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,

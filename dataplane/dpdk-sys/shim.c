@@ -85,24 +85,43 @@ int tc_tap_open(const char *name, const uint8_t *mac)
 	return code;
 }
 
-/* Asks the kernel about an interface of this thread's network namespace; 0 or -errno. */
-static int interface_ask(unsigned int index, unsigned long question, struct ifreq *request)
+int tc_interface_set_mtu(const char *interface, uint16_t mtu)
 {
-	memset(request, 0, sizeof(*request));
-	if (index == 0 || if_indextoname(index, request->ifr_name) == NULL)
-		return -ENODEV;
+	struct ifreq request;
+	memset(&request, 0, sizeof(request));
+	if (strlen(interface) >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	strcpy(request.ifr_name, interface);
+	request.ifr_mtu = mtu;
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	if (fd < 0)
 		return -errno;
-	int code = ioctl(fd, question, request) == 0 ? 0 : -errno;
+	int code = ioctl(fd, SIOCSIFMTU, &request) == 0 ? 0 : -errno;
 	close(fd);
 	return code;
 }
 
-static uint32_t interface_mtu(unsigned int index)
+int tc_interface_state(uint32_t index, struct tc_interface *state)
 {
 	struct ifreq request;
-	return interface_ask(index, SIOCGIFMTU, &request) == 0 ? (uint32_t)request.ifr_mtu : 0;
+	memset(&request, 0, sizeof(request));
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (fd < 0)
+		return -errno;
+	request.ifr_ifindex = (int)index;
+	int code = ioctl(fd, SIOCGIFNAME, &request);
+	if (code == 0)
+		code = ioctl(fd, SIOCGIFMTU, &request);
+	if (code == 0) {
+		state->mtu = (uint32_t)request.ifr_mtu;
+		code = ioctl(fd, SIOCGIFFLAGS, &request);
+	}
+	if (code == 0)
+		state->running = (request.ifr_flags & IFF_RUNNING) != 0;
+	else
+		code = -errno;
+	close(fd);
+	return code;
 }
 
 /* Without hugepages no device reads the memory by itself, but a pool would still let no buffer cross a 4 KiB page: one
@@ -185,7 +204,9 @@ int tc_port_info(uint16_t port, struct tc_port_info *info)
 	/* As ethdev counts: where the driver gives no MTU, a frame is an MTU, an Ethernet header and a checksum. */
 	uint32_t most = dev.max_rx_pktlen - (RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN);
 	info->max_mtu = dev.max_mtu != UINT16_MAX ? dev.max_mtu : most < UINT16_MAX ? (uint16_t)most : UINT16_MAX;
-	info->interface_mtu = interface_mtu(dev.if_index);
+	info->interface = dev.if_index;
+	info->rx_queues_max = dev.max_rx_queues;
+	info->tx_queues_max = dev.max_tx_queues;
 	info->socket = rte_eth_dev_socket_id(port);
 	return 0;
 }
@@ -193,7 +214,17 @@ int tc_port_info(uint16_t port, struct tc_port_info *info)
 int tc_port_configure(uint16_t port, const struct tc_port_conf *conf)
 {
 	struct rte_eth_conf dev;
+	struct rte_eth_dev_info info;
+	int code = rte_eth_dev_info_get(port, &info);
+	if (code != 0)
+		return code;
 	memset(&dev, 0, sizeof(dev));
+	/* The UDP source port of a tree packet tells its session: its packets stay together and in order. */
+	uint64_t spread = (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP) & info.flow_type_rss_offloads;
+	if (conf->rx_queues > 1 && (spread & RTE_ETH_RSS_UDP) != 0) {
+		dev.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		dev.rx_adv_conf.rss_conf.rss_hf = spread;
+	}
 	dev.rxmode.mtu = conf->mtu;
 	/* No other offload: any of them may cost a driver its vector path. */
 	dev.txmode.offloads = conf->multi_segs ? RTE_ETH_TX_OFFLOAD_MULTI_SEGS : 0;
@@ -228,16 +259,13 @@ int tc_port_all_multicast(uint16_t port) { return rte_eth_allmulticast_enable(po
 
 int tc_port_link(uint16_t port)
 {
-	struct rte_eth_dev_info dev;
 	struct rte_eth_link link;
-	struct ifreq request;
-	/* On 22.11 net_af_packet is up whatever happens below it: the kernel knows better. */
-	if (rte_eth_dev_info_get(port, &dev) == 0 && interface_ask(dev.if_index, SIOCGIFFLAGS, &request) == 0)
-		return (request.ifr_flags & IFF_RUNNING) != 0;
 	memset(&link, 0, sizeof(link));
 	int code = rte_eth_link_get_nowait(port, &link);
 	return code < 0 ? code : link.link_status == RTE_ETH_LINK_UP;
 }
+
+int tc_port_set_mtu(uint16_t port, uint16_t mtu) { return rte_eth_dev_set_mtu(port, mtu); }
 
 int tc_port_stats(uint16_t port, struct tc_port_stats *stats)
 {

@@ -47,9 +47,19 @@ struct tc_port_info {
 	uint8_t multi_segs;
 	/* Largest MTU that configuring takes. */
 	uint16_t max_mtu;
-	/* MTU of the kernel interface below; 0 where there is none or it can't be read. */
-	uint32_t interface_mtu;
+	/* Index of the kernel interface below; 0 where there is none. */
+	uint32_t interface;
+	/* Most queues that it takes each way. */
+	uint16_t rx_queues_max;
+	uint16_t tx_queues_max;
 	int socket;
+};
+
+/* What the kernel says of an interface. */
+struct tc_interface {
+	uint32_t mtu;
+	/* Whether it is up and has a carrier. */
+	uint8_t running;
 };
 
 /* How a device is set up. */
@@ -76,6 +86,9 @@ void tc_thread_unregister(void);
 int tc_device_probe(const char *devargs);
 /* -ENODEV: no such interface; -EPERM: no right to open packet sockets; 0: neither. */
 int tc_interface_check(const char *interface);
+/* Of this process' network namespace; -ENODEV: it is gone. */
+int tc_interface_state(uint32_t index, struct tc_interface *state);
+int tc_interface_set_mtu(const char *interface, uint16_t mtu);
 
 /* A TAP interface of that name and Ethernet address, down, in this thread's network namespace. Returns its descriptor,
  * which doesn't block; the interface goes with it. */
@@ -106,6 +119,8 @@ int tc_port_start(uint16_t port);
 int tc_port_all_multicast(uint16_t port);
 /* 1 up, 0 down. */
 int tc_port_link(uint16_t port);
+/* -ENOTSUP: the device has no such setting. */
+int tc_port_set_mtu(uint16_t port, uint16_t mtu);
 int tc_port_stats(uint16_t port, struct tc_port_stats *stats);
 void tc_ports_close(void);
 

@@ -40,12 +40,12 @@ impl Frame {
     /// A header that `write` writes, followed by the payload that was lent, in `mbuf`, whatever that was used for before;
     /// `None` if it is too small or no reference is left.
     #[inline(always)]
-    pub(crate) fn chain_lent<const LEN: usize, const AREA: usize>(
+    pub(crate) fn chain_lent<const LEN: usize>(
         mut mbuf: Mbuf,
         payload: &mut Lent<'_>,
-        write: impl FnOnce(&mut [u8; AREA]),
+        write: impl FnOnce(&mut [u8; LEN]),
     ) -> Option<Frame> {
-        write(mbuf.restart::<LEN, AREA>()?);
+        write(mbuf.restart::<LEN>()?);
         let raw = mbuf.into_raw();
         let frame = Frame { raw };
         payload.chain_to(raw, LEN).then_some(frame)

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::U16;
-use zerocopy::{Immutable, IntoBytes};
 
 use crate::checksum::Sum;
 use crate::frame::{
@@ -18,16 +18,11 @@ pub(crate) const COPY_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 const IP_CHECKSUM: usize = ETHERNET_LEN + 10;
 const UDP_CHECKSUM: usize = ETHERNET_LEN + IPV4_LEN + 6;
 
-/// What is written of a copy: its headers, and what makes three vectors of it. The rest is for the payload.
-pub(crate) const COPY_AREA: usize = 48;
-
 /// The headers of a copy.
 pub(crate) type CopyHeaders = [u8; COPY_HEADERS];
-/// Where the headers of a copy are written.
-pub(crate) type CopyArea = [u8; COPY_AREA];
 
 /// The prepared headers of one client's copies, and what became of them. 64 bytes: one cache line for each copy made.
-#[derive(Clone, Debug, IntoBytes, Immutable)]
+#[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct ClientEntry {
     /// The client's part of the headers; zero where the packet's is.
@@ -44,7 +39,10 @@ pub(crate) struct ClientEntry {
     pub(crate) dropped: u64,
 }
 
-const _: () = assert!(size_of::<ClientEntry>() == 64 && COPY_HEADERS <= COPY_AREA);
+const _: () = assert!(size_of::<ClientEntry>() == 64);
+
+/// Where the last whole word of the headers lies: only the UDP checksum follows.
+const LAST_WORD: usize = 32;
 
 /// What the headers of all copies of one packet have in common.
 ///
@@ -52,8 +50,10 @@ const _: () = assert!(size_of::<ClientEntry>() == 64 && COPY_HEADERS <= COPY_ARE
 /// not handle (RFC 7126), and none speaks of this part of the way.
 #[derive(Clone, Debug)]
 pub(crate) struct CopyTemplate {
-    /// The packet's part of the headers; zero where the client's is.
-    headers: CopyArea,
+    /// The packet's part of the headers; zero where the client's is. Words of the machine: made in registers, since what
+    /// is written in pieces and read whole soon after costs a stall.
+    pairs: [u128; 2],
+    last: u64,
     ip_sum: Sum,
     /// The source's checksum with the session's destination taken out (RFC 1624); `None` if it sent none.
     udp_sum: Option<Sum>,
@@ -63,48 +63,39 @@ pub(crate) struct CopyTemplate {
 
 impl CopyTemplate {
     /// Of the packet whose headers are `inner`.
+    #[inline(always)]
     pub(crate) fn new(inner: &InnerHeader) -> CopyTemplate {
-        let ip = Ipv4Header {
-            version_ihl: 0,
-            dscp_ecn: inner.dscp_ecn,
-            total_len: U16::new(inner.udp_len + IPV4_LEN as u16),
-            id: U16::new(inner.id),
-            fragment: U16::new(inner.fragment & DONT_FRAGMENT),
-            ttl: inner.ttl.saturating_sub(1),
-            protocol: 0,
-            checksum: U16::ZERO,
-            source: inner.source.octets(),
-            destination: [0; 4],
-        };
-        let udp = UdpHeader {
-            source: U16::new(inner.source_port),
-            destination: U16::ZERO,
-            len: U16::new(inner.udp_len),
-            checksum: U16::ZERO,
-        };
+        let total_len = inner.udp_len + IPV4_LEN as u16;
+        let fragment = inner.fragment & DONT_FRAGMENT;
+        let ttl = inner.ttl.saturating_sub(1);
+        // The headers' bytes 8 to 40, big endian: from the IP header's second byte on.
+        let words = [
+            0,
+            u64::from(inner.dscp_ecn),
+            u64::from(total_len) << 48
+                | u64::from(inner.id) << 32
+                | u64::from(fragment) << 16
+                | u64::from(ttl) << 8,
+            u64::from(inner.source.to_bits()) << 16,
+            u64::from(inner.source_port) << 32 | u64::from(inner.udp_len),
+        ];
         let session = Sum::address(inner.destination) + Sum::word(inner.destination_port);
         let source_sum = Sum::of_checksum(inner.udp_checksum) - session;
-        let mut area = [0; COPY_AREA];
-        area[ETHERNET_LEN..][..IPV4_LEN].copy_from_slice(ip.as_bytes());
-        area[ETHERNET_LEN + IPV4_LEN..][..UDP_LEN].copy_from_slice(udp.as_bytes());
         CopyTemplate {
-            headers: area,
-            ip_sum: Sum::of(ip.as_bytes()),
+            pairs: [pair(words[0], words[1]), pair(words[2], words[3])],
+            last: words[4].to_be(),
+            // All but the ports and the length of UDP.
+            ip_sum: Sum::long(words[1]) + Sum::long(words[2]) + Sum::long(words[3]),
             udp_sum: (inner.udp_checksum != 0).then_some(source_sum),
             udp_len: inner.udp_len,
         }
     }
 }
 
-/// Both parts of the headers. By value, so that the compiler may take many bytes at once.
-#[inline]
-fn merged(client: &CopyArea, packet: &CopyArea) -> CopyArea {
-    let mut area = [0; COPY_AREA];
-    let parts = client.as_chunks().0.iter().zip(packet.as_chunks().0);
-    for (area, (client, packet)) in area.as_chunks_mut::<16>().0.iter_mut().zip(parts) {
-        *area = (u128::from_ne_bytes(*client) | u128::from_ne_bytes(*packet)).to_ne_bytes();
-    }
-    area
+/// Two big-endian words as they lie in memory.
+#[inline(always)]
+const fn pair(first: u64, second: u64) -> u128 {
+    ((first as u128) << 64 | second as u128).to_be()
 }
 
 /// Ethernet, IP and UDP header, one after another.
@@ -148,26 +139,38 @@ impl ClientEntry {
         self.headers[..octets.len()].copy_from_slice(&octets);
     }
 
+    /// The Ethernet address of the next hop, where it is known.
+    pub(crate) fn next_hop(&self) -> Option<Mac> {
+        let mac = *self.headers.first_chunk()?;
+        (Mac(mac) != Mac::NONE).then_some(Mac(mac))
+    }
+
     /// Whether the Ethernet address of the next hop is known: copies must not be made before.
     #[inline]
     pub(crate) fn is_resolved(&self) -> bool {
         self.headers[..6] != Mac::NONE.0
     }
 
-    /// Writes the headers of this client's copy of a packet; its payload is to follow, over what is in the area behind
-    /// them.
+    /// Writes the headers of this client's copy of a packet; its payload is to follow.
     #[inline(always)]
-    pub(crate) fn fill(&self, headers: &mut CopyArea, packet: &CopyTemplate) {
-        // With what follows them here: nobody reads it there.
-        if let Some(client) = self.as_bytes().first_chunk() {
-            *headers = merged(client, &packet.headers);
+    pub(crate) fn fill(&self, headers: &mut CopyHeaders, packet: &CopyTemplate) {
+        let pairs = headers.as_chunks_mut::<16>().0.iter_mut();
+        let words = self.headers.as_chunks().0.iter().zip(&packet.pairs);
+        for (area, (client, packet)) in pairs.zip(words) {
+            *area = (u128::from_ne_bytes(*client) | packet).to_ne_bytes();
+        }
+        if let (Some(area), Some(client)) = (
+            headers[LAST_WORD..].first_chunk_mut(),
+            self.headers[LAST_WORD..].first_chunk(),
+        ) {
+            *area = (u64::from_ne_bytes(*client) | packet.last).to_ne_bytes();
         }
         let ip = (self.ip_sum + packet.ip_sum).checksum();
         headers[IP_CHECKSUM..][..2].copy_from_slice(&ip.to_be_bytes());
-        if let Some(source_sum) = packet.udp_sum {
-            let udp = (source_sum + self.udp_sum).udp_checksum();
-            headers[UDP_CHECKSUM..][..2].copy_from_slice(&udp.to_be_bytes());
-        }
+        let udp = packet
+            .udp_sum
+            .map_or(0, |source_sum| (source_sum + self.udp_sum).udp_checksum());
+        headers[UDP_CHECKSUM..][..2].copy_from_slice(&udp.to_be_bytes());
     }
 }
 

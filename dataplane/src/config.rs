@@ -12,8 +12,10 @@ pub struct NodeConfig {
     pub name: String,
     /// What a worker does when there is nothing to do.
     pub idle: Idle,
-    /// CPU that the worker is pinned to; `None` leaves the choice to the kernel.
-    pub cpu: Option<usize>,
+    /// Workers, at least one: threads that share the sessions among them.
+    pub workers: usize,
+    /// The CPU that each worker is pinned to, in order; where there is none the choice is the kernel's.
+    pub cpus: Vec<usize>,
     /// The environment abstraction layer's settings.
     pub eal: EalConfig,
     /// Size of the packet pool in packets; `None` computes it from ports and sessions.
@@ -189,6 +191,8 @@ pub struct SessionConfig {
     pub catch_up: Duration,
     /// Silence of the ingress after which all state of its stream goes.
     pub idle_timeout: Duration,
+    /// The worker that has the session; `None` for the one with the least to do when it is added.
+    pub worker: Option<usize>,
     /// The clients served here.
     pub clients: Vec<ClientConfig>,
 }

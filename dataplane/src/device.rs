@@ -15,8 +15,12 @@ const PACKET_DEFAULT_SLOT: u16 = 2048;
 
 /// Slots of each ring of an `AF_PACKET` port: 80 ms of 25 kpps, so that a process that shares its core loses nothing.
 const PACKET_SLOTS: u32 = 2048;
-/// Slots that a block of such a ring holds: makes a block a multiple of the page size.
-const PACKET_SLOTS_PER_BLOCK: u32 = 64;
+/// The kernel takes memory for each block of such a ring by powers of two: up to this much, which it always finds.
+const PACKET_BLOCK: u32 = 256 << 10;
+/// What blocks are multiples of.
+const PAGE: u32 = 4096;
+/// Slots are multiples of this much; those of more than a page of the second, so that blocks of them can be small.
+const PACKET_SLOT_STEPS: [u32; 2] = [64, 512];
 
 /// XDP leaves this much free before a packet, for its programs.
 const XDP_HEADROOM: u16 = 256;
@@ -40,6 +44,15 @@ pub fn data_room(device: &Device, mtu: u16) -> u16 {
     packet.max(slot).max(xdp).saturating_add(HEADROOM)
 }
 
+/// Queues each way that a driver can be given for as many workers, where the device has them. AF_XDP sockets and memif
+/// rings are one a queue, and are there only if the other side makes them.
+pub(crate) fn queues(driver: &str, workers: u16) -> u16 {
+    match driver {
+        "net_af_xdp" | "net_memif" => 1,
+        _ => workers,
+    }
+}
+
 /// Packet buffers that the device holds of its own accord: in its rings, given `descriptors` for both ways together.
 pub(crate) fn buffers_held(device: &Device, descriptors: usize) -> usize {
     match device {
@@ -60,10 +73,20 @@ fn is_af_xdp(device: &Device) -> bool {
     matches!(device, Device::Vdev(vdev) if vdev.starts_with("net_af_xdp"))
 }
 
-/// Longest frame that may be given to the device, in bytes.
-pub(crate) fn max_frame_len(device: &Device, mtu: u16) -> usize {
-    let slot = packet_slot(device).map_or(u16::MAX, |slot| slot.saturating_sub(PACKET_SLOT_HEADER));
-    mtu.saturating_add(LINK_HEADER).min(slot).into()
+/// Largest MTU that the device takes with buffers of this data room, headroom included.
+pub(crate) fn mtu_max(device: &Device, data_room: u16) -> u16 {
+    let buffer = data_room.saturating_sub(HEADROOM);
+    let packet = match packet_slot(device) {
+        Some(slot) => slot.saturating_sub(PACKET_RX_OFFSET),
+        None if is_af_xdp(device) => buffer.saturating_sub(XDP_HEADROOM),
+        None => buffer,
+    };
+    packet.saturating_sub(LINK_HEADER)
+}
+
+/// Longest frame of packets of this MTU, in bytes.
+pub(crate) fn frame_len(mtu: u16) -> usize {
+    mtu.saturating_add(LINK_HEADER).into()
 }
 
 /// Size of a ring slot, if the device is an `AF_PACKET` one.
@@ -81,12 +104,13 @@ fn packet_slot(device: &Device) -> Option<u16> {
 }
 
 /// DPDK's `--vdev` string for a device as a config file writes it, `kind:rest`, such as `af_packet:eth1`. `index` makes
-/// the name unique, `mtu` sizes rings. `None` if there is no such kind or `rest` does not suit it.
+/// the name unique, `mtu` sizes rings, and each of `workers` gets a queue where that is up to the string. `None` if there
+/// is no such kind or `rest` does not suit it.
 #[must_use]
-pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16) -> Option<String> {
+pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16, workers: usize) -> Option<String> {
     let interface = || (!rest.is_empty() && !rest.contains(',')).then_some(rest);
     Some(match kind {
-        "af_packet" => af_packet(interface()?, index, mtu),
+        "af_packet" => af_packet(interface()?, index, mtu, workers),
         "af_xdp" => format!(
             "net_af_xdp{index},iface={},start_queue=0,queue_count=1",
             interface()?
@@ -101,13 +125,22 @@ pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16) -> Option<String
     })
 }
 
-/// Slots that take the MTU, and blocks that are whole pages and whole slots: the driver walks the ring as one array.
-fn af_packet(interface: &str, index: usize, mtu: u16) -> String {
+/// Slots that take the MTU, and blocks that are whole pages and whole slots: the driver walks the ring as one array. With
+/// several queues the kernel spreads flows over them (PACKET_FANOUT_HASH).
+fn af_packet(interface: &str, index: usize, mtu: u16, workers: usize) -> String {
     let frame = u32::from(mtu) + u32::from(LINK_HEADER + PACKET_RX_OFFSET);
-    let slot = frame.next_multiple_of(64);
-    let block = slot * PACKET_SLOTS_PER_BLOCK;
+    let slot = frame.next_multiple_of(PACKET_SLOT_STEPS[usize::from(frame > PAGE)]);
+    // The fewest slots that make whole pages, and as many of these as a block has room for.
+    let pages = PAGE >> slot.trailing_zeros().min(PAGE.trailing_zeros());
+    let in_block = PACKET_BLOCK / slot / pages * pages;
+    let block = slot * in_block;
+    let slots = PACKET_SLOTS.next_multiple_of(in_block);
+    let queues = match workers {
+        1 => String::new(),
+        _ => format!(",qpairs={workers}"),
+    };
     format!(
-        "net_af_packet{index},iface={interface},blocksz={block},framesz={slot},framecnt={PACKET_SLOTS}"
+        "net_af_packet{index},iface={interface},blocksz={block},framesz={slot},framecnt={slots}{queues}"
     )
 }
 
@@ -132,8 +165,8 @@ mod tests {
 
     #[test]
     fn packet_rings_suit_driver_and_kernel() {
-        for mtu in [576, 1280, 1500, 1600, 4000, 9000] {
-            let vdev = vdev_for("af_packet", "eth1", 0, mtu).unwrap();
+        for mtu in (68..=9600).step_by(4) {
+            let vdev = vdev_for("af_packet", "eth1", 0, mtu, 1).unwrap();
             let argument = |key: &str| -> u32 {
                 let found = vdev
                     .split(',')
@@ -141,6 +174,10 @@ mod tests {
                 found.unwrap().parse().unwrap()
             };
             let (block, slot) = (argument("blocksz="), argument("framesz="));
+            assert!(
+                (PACKET_BLOCK / 2..=PACKET_BLOCK).contains(&block),
+                "{block} wastes most of what the kernel takes for it"
+            );
             assert_eq!(block % 4096, 0, "the kernel wants whole pages");
             assert_eq!(block % slot, 0, "the driver wants whole slots");
             assert_eq!(
@@ -150,14 +187,20 @@ mod tests {
             );
             assert!(slot >= u32::from(mtu + LINK_HEADER + PACKET_RX_OFFSET));
             let device = Device::Vdev(vdev);
-            assert!(max_frame_len(&device, mtu) >= usize::from(mtu + 14));
+            let largest = mtu_max(&device, data_room(&device, mtu));
+            let step = if slot > 4096 { 512 } else { 64 };
+            assert!(
+                (mtu..mtu + step).contains(&largest),
+                "a slot is a multiple of so many bytes"
+            );
+            assert!(frame_len(largest) <= usize::from(packet_slot(&device).unwrap() - 32));
             assert!(data_room(&device, mtu) - HEADROOM >= packet_slot(&device).unwrap() - 32);
         }
     }
 
     #[test]
     fn kinds_become_vdev_strings() {
-        let vdev = |kind, rest| vdev_for(kind, rest, 3, 1500);
+        let vdev = |kind, rest| vdev_for(kind, rest, 3, 1500, 1);
         let is = |kind, rest, wanted: &str| assert_eq!(vdev(kind, rest).as_deref(), Some(wanted));
         is(
             "af_xdp",
@@ -189,9 +232,9 @@ mod tests {
     fn raw_packet_devices_get_room_for_their_slots() {
         let device = Device::Vdev("net_af_packet7,iface=eth1".into());
         assert_eq!(data_room(&device, 1500), 2048 - 32 + 128);
-        assert_eq!(
-            data_room(&Device::Vdev("net_null0".into()), 1500),
-            1500 + 18 + 128
-        );
+        assert_eq!(mtu_max(&device, u16::MAX), 2048 - 66 - 18);
+        let device = Device::Vdev("net_null0".into());
+        assert_eq!(data_room(&device, 1500), 1500 + 18 + 128);
+        assert_eq!(mtu_max(&device, 1500 + 18 + 128), 1500);
     }
 }

@@ -81,6 +81,8 @@ drop_reasons! {
     NoHeaderBuffer "no_header_buffer" "No header buffer was free for a packet to be sent.";
     NoPacketBuffer "no_packet_buffer" "No packet buffer was free.";
     RetentionFull "retention_full" "The window of a session had no room for the packet.";
+    HandoverFull "handover_full" "The worker that has the packet's session had no room for what others hand over to it.";
+    PortDown "port_down" "The link of the port that the packet was to leave by is down.";
     TxFull "tx_full" "The port did not take the packet: it is sent more than the link carries.";
     // The kernel exception path.
     KernelRate "kernel_rate" "The frame is for the kernel, beyond the port's kernel_rate.";
@@ -128,6 +130,13 @@ impl DropCounters {
     /// Counts `packets` packets.
     pub(crate) fn add(&mut self, reason: DropReason, packets: u64) {
         self.counts[reason as usize] += packets;
+    }
+
+    /// Adds what another worker has counted.
+    pub(crate) fn merge(&mut self, other: &DropCounters) {
+        for (count, other) in self.counts.iter_mut().zip(other.counts) {
+            *count += other;
+        }
     }
 
     /// Every reason with its count.

@@ -93,6 +93,11 @@ impl Encap {
         }
     }
 
+    /// Writes no packets beyond this MTU from now on.
+    pub(crate) fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = mtu;
+    }
+
     /// Writes what goes before the payload of a data or repair packet, the inner headers included, at the start of
     /// `area`, and returns its length. The payload itself is to follow.
     ///

@@ -29,6 +29,24 @@ pub enum EventKind {
         /// `silent`, `restarted` …
         reason: &'static str,
     },
+    /// A port's link carries frames, or does no more.
+    #[error("port {name} is {}", if *.up { "up" } else { "down" })]
+    PortLink {
+        /// Its name.
+        name: String,
+        /// Whether it does now.
+        up: bool,
+    },
+    /// A port takes packets of another size.
+    #[error("port {name}: its MTU is now {mtu}{}", mtu_words(.mtu, .configured))]
+    PortMtu {
+        /// Its name.
+        name: String,
+        /// The largest it takes.
+        mtu: u16,
+        /// As configured.
+        configured: u16,
+    },
     /// A session asks another neighbor for its repairs.
     #[error("session {}: parent is now {name}", .session.0)]
     ParentChanged {
@@ -89,6 +107,14 @@ pub enum EventKind {
         /// Whether they go unanswered now.
         ejected: bool,
     },
+}
+
+const fn mtu_words(mtu: &u16, configured: &u16) -> &'static str {
+    if *mtu < *configured {
+        ", less than configured: its interface takes no more"
+    } else {
+        ""
+    }
 }
 
 const fn copying_words(copying: &bool) -> &'static str {

@@ -47,7 +47,7 @@ pub use mbuf::Mbuf;
 pub use node::{CommandError, Dataplane, StartError};
 pub use payload::{PayloadMeta, SharedPayload};
 pub use pool::{HEADROOM, Pool, PoolError, memory_mb};
-pub use port::{DESCRIPTORS, Port, PortError, PortStats};
+pub use port::{DESCRIPTORS, Link, Port, PortError, PortStats};
 pub use rx::{Burst, RxCounters, RxQueue};
 pub use sizing::{held_max, packets_needed};
 pub use snapshot::*;

@@ -78,13 +78,10 @@ impl Mbuf {
     }
 
     /// Makes the buffer, whatever it was used for before, one of `LEN` bytes with [`HEADROOM`] before them, and returns
-    /// them, unset, with what follows them up to `AREA` bytes; `None` where it is too small.
+    /// them, unset; `None` where it is too small.
     #[inline]
-    pub(crate) fn restart<const LEN: usize, const AREA: usize>(
-        &mut self,
-    ) -> Option<&mut [u8; AREA]> {
-        const { assert!(LEN <= AREA) };
-        if usize::from(self.raw.buf_len()) < usize::from(HEADROOM) + AREA {
+    pub(crate) fn restart<const LEN: usize>(&mut self) -> Option<&mut [u8; LEN]> {
+        if usize::from(self.raw.buf_len()) < usize::from(HEADROOM) + LEN {
             return None;
         }
         self.raw.set_rearm([HEADROOM, 1, 1, u16::MAX]);
@@ -93,7 +90,7 @@ impl Mbuf {
         self.raw.set_pkt_len(LEN as u32);
         let area = self.raw.buf_addr().wrapping_add(HEADROOM.into());
         // SAFETY: that many bytes of the buffer lie there, and nobody else sees it.
-        Some(unsafe { &mut *area.cast::<[u8; AREA]>() })
+        Some(unsafe { &mut *area.cast::<[u8; LEN]>() })
     }
 
     /// Grows the packet by `len` bytes at its front and returns them, unset; `None` where there is no room.

@@ -1,10 +1,11 @@
 //! The handle through which the control plane runs a node.
 
+mod links;
 mod model;
 mod report;
 mod start;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use crate::config::{ClientConfig, Impairment, NeighborConfig, NodeConfig, Sessio
 use crate::event::Event;
 use crate::frame::PortIndex;
 use crate::kernel::KernelThread;
-use crate::port::Port;
+use crate::port::{Port, PortError};
 use crate::snapshot::{Snapshot, StageSnapshot};
-use crate::worker::{Command, EventQueue, Leftover, Reply};
+use crate::worker::{Command, EventQueue, Leftover, Reply, WorkerId};
 use model::Model;
 
 pub use start::StartError;
@@ -58,29 +59,34 @@ pub enum CommandError {
     /// The change can't be made while the node runs.
     #[error("{0}")]
     NeedsRestart(String),
+    /// A port can't be as asked for.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The worker has stopped, or hangs.
     #[error("the worker does not answer")]
     Stopped,
 }
 
-/// A running node: ports, worker, and what the control plane knows of them.
+/// A running node: ports, workers, and what the control plane knows of them.
 ///
-/// Its methods block until the worker has acted, at most some milliseconds.
+/// Its methods block until the workers have acted, at most some milliseconds.
 pub struct Dataplane {
     model: Mutex<Model>,
     ports: Vec<Port>,
-    commands: Sender<Command>,
+    /// To each worker.
+    commands: Vec<Sender<Command>>,
     events: EventQueue,
-    worker: Option<JoinHandle<()>>,
+    /// Those that have been started, the first one first.
+    workers: Vec<JoinHandle<()>>,
     is_drained: bool,
-    /// Goes after the worker, and the kernel interfaces with it.
+    /// Goes after the workers, and the kernel interfaces with it.
     _kernel: Option<KernelThread>,
     /// Held by whoever looks at the stages: a worker counts for one at a time.
     looking: Mutex<()>,
 }
 
 impl Dataplane {
-    /// Starts the EAL, opens the ports and starts the worker. A process can do this once.
+    /// Starts the EAL, opens the ports and starts the workers. A process can do this once.
     ///
     /// # Errors
     /// What could not be started, and why.
@@ -90,31 +96,39 @@ impl Dataplane {
 
     /// Everything the node says of itself, now. Without a worker that answers, what the configuration tells.
     pub fn snapshot(&self) -> Snapshot {
+        // Held all the time: a session that moved meanwhile would be found twice, or nowhere.
         let model = self.lock();
         let (to, answer) = bounded(1);
-        let report = model.report(&self.ports, to);
-        let sent = self
-            .commands
-            .send_timeout(Command::Report(report), ANSWER_WITHIN)
-            .is_ok();
-        match answer.recv_timeout(ANSWER_WITHIN) {
-            Ok(report) if sent => model.finish(report),
-            _ => Snapshot::default(),
+        let mut report = model.report(&self.ports, to);
+        for (place, commands) in self.commands.iter().enumerate() {
+            report.begin(WorkerId(place as u16));
+            let sent = commands.send_timeout(Command::Report(report), ANSWER_WITHIN);
+            report = match answer.recv_timeout(ANSWER_WITHIN) {
+                Ok(report) if sent.is_ok() => report,
+                _ => return Snapshot::default(),
+            };
         }
+        model.finish(report)
     }
 
-    /// Has the worker count the cycles of each stage of its loop for this long, and waits for it.
+    /// Has the workers count the cycles of each stage of their loops for this long, and waits for them.
     ///
     /// # Errors
     /// [`CommandError::Stopped`].
     pub fn stages(&self, time: Duration) -> Result<Vec<StageSnapshot>, CommandError> {
         let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = self.send(|to| Command::Look(time, to))?;
-        let counts = answer.recv_timeout(time + ANSWER_WITHIN);
-        Ok(report::stages(
-            0,
-            &counts.map_err(|_| CommandError::Stopped)?,
-        ))
+        let looks = self
+            .worker_ids()
+            .map(|worker| Ok((worker, self.send(worker, |to| Command::Look(time, to))?)));
+        // All at the same time.
+        let looks: Vec<_> = looks.collect::<Result<_, CommandError>>()?;
+        let mut stages = Vec::new();
+        for (worker, answer) in looks {
+            let counts = answer.recv_timeout(time + ANSWER_WITHIN);
+            let counts = counts.map_err(|_| CommandError::Stopped)?;
+            stages.extend(report::stages(worker.place(), &counts));
+        }
+        Ok(stages)
     }
 
     /// The next event, oldest first.
@@ -134,10 +148,11 @@ impl Dataplane {
     pub fn add_session(&self, config: SessionConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
         let (session, clients, known) = model.new_session(&config)?;
-        match self.ask(|to| Command::AddSession(session, clients, to))? {
+        let add = |to| Command::AddSession(session, clients, to);
+        match self.ask(known.worker, add)? {
             Reply::Done => {
                 model.note(known);
-                Ok(())
+                self.publish_owners(&model)
             }
             _ => Err(CommandError::NoRoom(
                 "the node holds as many sessions as it may".into(),
@@ -152,10 +167,42 @@ impl Dataplane {
     /// the channel, the flow or the role, which make another session of it: remove and add it.
     pub fn update_session(&self, config: SessionConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
-        let (protocol, clients, known) = model.updated_session(&config)?;
+        let pinned = model.pinned(&config)?;
+        let (protocol, clients, mut known) = model.updated_session(&config)?;
+        if let Some(to) = pinned.filter(|&to| to != known.worker) {
+            self.move_to(&mut model, config.id, to)?;
+            known.worker = to;
+        }
         let change = Box::new((protocol, clients));
-        self.ask_done(|to| Command::UpdateSession(config.id, change, to))?;
+        let update = |to| Command::UpdateSession(config.id, change, to);
+        self.ask_done(known.worker, update)?;
         model.note(known);
+        Ok(())
+    }
+
+    /// Has a session go to another worker; no packet of it is lost or overtaken.
+    fn move_to(&self, model: &mut Model, id: SessionId, to: WorkerId) -> Result<(), CommandError> {
+        let from = model.worker_of(id)?;
+        let owners = Arc::new(model.owners(Some((id, to))));
+        let follow = |worker| {
+            let owners = Arc::clone(&owners);
+            self.ask_done(worker, |to| Command::FollowOwners(owners, to))
+        };
+        follow(to)?;
+        for worker in self.worker_ids() {
+            if worker != from && worker != to {
+                follow(worker)?;
+            }
+        }
+        let give = |reply| Command::GiveAway(id, to, Arc::clone(&owners), reply);
+        if let Reply::Refused = self.ask(from, give)? {
+            self.publish_owners(model)?;
+            return Err(CommandError::NoRoom(format!(
+                "session {} is about to end, or the other worker is busy",
+                id.0
+            )));
+        }
+        model.note_move(id, to);
         Ok(())
     }
 
@@ -174,19 +221,21 @@ impl Dataplane {
     /// [`CommandError::Unknown`] for the first that is not there; then none is removed.
     pub fn remove_sessions(&self, ids: &[SessionId]) -> Result<(), CommandError> {
         let model = self.lock();
-        let lingers: Result<Vec<_>, _> = ids.iter().map(|&id| model.linger(id)).collect();
-        let lingers = lingers?;
-        drop(model);
+        let lingers = ids
+            .iter()
+            .map(|&id| Ok((id, model.worker_of(id)?, model.linger(id)?)));
+        let lingers: Vec<_> = lingers.collect::<Result<_, CommandError>>()?;
         let mut answers = Vec::with_capacity(ids.len());
-        for (&id, linger) in ids.iter().zip(lingers) {
-            answers.push(self.send(|to| Command::RemoveSession(id, linger, to))?);
+        for (id, worker, linger) in lingers {
+            answers.push(self.send(worker, |to| Command::RemoveSession(id, linger, to))?);
         }
+        drop(model);
         for (&id, answer) in ids.iter().zip(answers) {
             let answer = answer.recv_timeout(ANSWER_WITHIN);
             drop(answer.map_err(|_| CommandError::Stopped)?);
             self.lock().remove(id);
         }
-        Ok(())
+        self.publish_owners(&self.lock())
     }
 
     /// Removes a session and adds it as configured now, without waiting for those below: they follow it into its next
@@ -196,8 +245,10 @@ impl Dataplane {
     /// As [`Dataplane::add_session`], when the session that was there is gone; and [`CommandError::Unknown`].
     pub fn restart_session(&self, config: SessionConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
-        model.session(config.id)?;
-        self.ask_done(|to| Command::RemoveSession(config.id, Duration::ZERO, to))?;
+        let worker = model.worker_of(config.id)?;
+        self.ask_done(worker, |to| {
+            Command::RemoveSession(config.id, Duration::ZERO, to)
+        })?;
         model.remove(config.id);
         drop(model);
         self.add_session(config)
@@ -243,15 +294,16 @@ impl Dataplane {
     pub fn add_neighbor(&self, config: NeighborConfig) -> Result<(), CommandError> {
         let mut model = self.lock();
         let (protocol, adjacent) = model.new_neighbor(&config)?;
-        match self.ask(|to| Command::AddNeighbor(protocol, adjacent, to))? {
-            Reply::Neighbor(id) => {
-                model.add_neighbor(config, id);
-                Ok(())
-            }
-            _ => Err(CommandError::NoRoom(
-                "the node holds as many neighbors as it may".into(),
-            )),
+        for worker in self.worker_ids() {
+            let add = |to| Command::AddNeighbor(protocol, adjacent, to);
+            let Reply::Neighbor(id) = self.ask(worker, add)? else {
+                return Err(CommandError::NoRoom(
+                    "the node holds as many neighbors as it may".into(),
+                ));
+            };
+            model.add_neighbor(&config, id);
         }
+        Ok(())
     }
 
     /// Removes a neighbor that no session refers to.
@@ -261,7 +313,9 @@ impl Dataplane {
     pub fn remove_neighbor(&self, name: &str) -> Result<(), CommandError> {
         let mut model = self.lock();
         let id = model.unused_neighbor(name)?;
-        self.ask_done(|to| Command::RemoveNeighbor(id, to))?;
+        for worker in self.worker_ids() {
+            self.ask_done(worker, |to| Command::RemoveNeighbor(id, to))?;
+        }
         model.remove_neighbor(name);
         Ok(())
     }
@@ -275,12 +329,13 @@ impl Dataplane {
         port: &str,
         impairment: Option<Impairment>,
     ) -> Result<(), CommandError> {
-        let place = self.ports.iter().position(|known| known.name() == port);
-        let place = place.ok_or(CommandError::Unknown {
-            what: "port",
-            name: port.into(),
-        })?;
-        self.ask_done(|to| Command::Impair(PortIndex(place as u16), impairment, to))
+        let place = self.place_of(port)?;
+        let port = PortIndex(place as u16);
+        for worker in self.worker_ids() {
+            let impairment = impairment.clone();
+            self.ask_done(worker, |to| Command::Impair(port, impairment, to))?;
+        }
+        Ok(())
     }
 
     /// Stops the node: takes no more packets of sources, waits until those below have what it has taken and its clients
@@ -291,10 +346,16 @@ impl Dataplane {
         self.snapshot()
     }
 
-    /// Has the worker pass on what there is; whether it goes on after that.
+    /// Has the workers pass on what there is; whether they go on after that.
     fn drain(&mut self) -> bool {
         self.is_drained || {
-            self.is_drained = self.ask(Command::Drain).is_ok();
+            let running = self.worker_ids().take(self.workers.len());
+            let draining: Vec<_> = running
+                .map(|worker| self.send(worker, Command::Drain))
+                .collect();
+            self.is_drained = draining.into_iter().all(|answer| {
+                answer.is_ok_and(|answer| answer.recv_timeout(ANSWER_WITHIN).is_ok())
+            });
             self.is_drained
         }
     }
@@ -303,45 +364,79 @@ impl Dataplane {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the worker do something to what the model says is there, and frees what that leaves over.
-    fn ask_done(&self, command: impl FnOnce(Sender<Reply>) -> Command) -> Result<(), CommandError> {
-        match self.ask(command)? {
+    fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..self.commands.len() as u16).map(WorkerId)
+    }
+
+    /// Tells all workers which of them has which session. A worker that is alone need not know.
+    fn publish_owners(&self, model: &Model) -> Result<(), CommandError> {
+        if self.commands.len() < 2 {
+            return Ok(());
+        }
+        let owners = Arc::new(model.owners(None));
+        for worker in self.worker_ids() {
+            let owners = Arc::clone(&owners);
+            self.ask_done(worker, |to| Command::FollowOwners(owners, to))?;
+        }
+        Ok(())
+    }
+
+    /// Has a worker do something to what the model says is there, and frees what that leaves over.
+    fn ask_done(
+        &self,
+        worker: WorkerId,
+        command: impl FnOnce(Sender<Reply>) -> Command,
+    ) -> Result<(), CommandError> {
+        match self.ask(worker, command)? {
             Reply::Left(Leftover::Session(session)) => drop(session),
             Reply::Left(Leftover::Clients(clients)) => drop(clients),
+            Reply::Left(Leftover::Owners(owners)) => drop(owners),
             Reply::Done | Reply::Neighbor(_) | Reply::Refused => {}
         }
         Ok(())
     }
 
-    /// Has the worker do something, and waits until it has.
-    fn ask(&self, command: impl FnOnce(Sender<Reply>) -> Command) -> Result<Reply, CommandError> {
-        self.send(command)?
+    /// Has a worker do something, and waits until it has.
+    fn ask(
+        &self,
+        worker: WorkerId,
+        command: impl FnOnce(Sender<Reply>) -> Command,
+    ) -> Result<Reply, CommandError> {
+        self.send(worker, command)?
             .recv_timeout(ANSWER_WITHIN)
             .map_err(|_| CommandError::Stopped)
     }
 
-    /// Has the worker do something, and returns where its answer will come.
+    /// Has a worker do something, and returns where its answer will come.
     fn send<T>(
         &self,
+        worker: WorkerId,
         command: impl FnOnce(Sender<T>) -> Command,
     ) -> Result<Receiver<T>, CommandError> {
         let (to, answer) = bounded(1);
-        let sent = self.commands.send_timeout(command(to), ANSWER_WITHIN);
+        let sent = self.commands[worker.place()].send_timeout(command(to), ANSWER_WITHIN);
         sent.map_err(|_| CommandError::Stopped)?;
         Ok(answer)
+    }
+
+    /// Stops workers from this one on, and waits for them unless they hang: in a driver, and are left behind.
+    fn stop_workers(&mut self, from: usize, is_alive: bool) {
+        let commands = &self.commands[from..];
+        for (thread, commands) in self.workers.drain(from..).zip(commands) {
+            let told = commands.send_timeout(Command::Stop, ANSWER_WITHIN).is_ok();
+            if told && is_alive {
+                let _ = thread.join();
+            }
+        }
     }
 }
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        let stopped = self.drain()
-            && self
-                .commands
-                .send_timeout(Command::Stop, ANSWER_WITHIN)
-                .is_ok();
-        // A worker that hangs in a driver is left behind rather than waited for.
-        if let Some(worker) = self.worker.take().filter(|_| stopped) {
-            let _ = worker.join();
+        let stopped = self.drain();
+        // What the others have sent may go by the queues of the first.
+        for from in [1, 0] {
+            self.stop_workers(from.min(self.workers.len()), stopped);
         }
     }
 }

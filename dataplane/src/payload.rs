@@ -8,8 +8,12 @@ use std::slice;
 use std::sync::atomic::Ordering;
 
 use crate::chain::Frame;
+use crate::frame::{IPV4_LEN, UDP_LEN};
 use crate::mbuf::{Mbuf, Raw};
 use crate::pool::Pool;
+
+/// Length of inner headers without IP options.
+const INNER_LEN: usize = IPV4_LEN + UDP_LEN;
 
 /// What a node remembers of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,9 +148,7 @@ impl SharedPayload {
     /// The reference to a buffer that nobody writes to any more.
     #[inline(always)]
     fn new(raw: Raw, ingress_ns: u64, view: View) -> SharedPayload {
-        let label = Label { ingress_ns, view };
-        // SAFETY: those bytes of a live mbuf are ours, and the buffer is still the caller's alone.
-        unsafe { raw.at::<Label>(dpdk_sys::TC_MBUF_OURS).write(label) }
+        label(raw, ingress_ns, view);
         SharedPayload { raw }
     }
 
@@ -211,6 +213,40 @@ impl SharedPayload {
         self.raw.data_off() == view.offset && self.raw.data_len() == view.len
     }
 
+    /// Makes the buffer itself a frame: a header of `LEN` bytes, which `write` writes, and the payload. The inner headers, which
+    /// lie where the header will, move before it. `None` if somebody else has the buffer, it was sent before, the inner
+    /// packet has IP options, or there is no room.
+    #[inline(always)]
+    pub(crate) fn frame_in_place<const LEN: usize>(
+        &mut self,
+        write: impl FnOnce(&mut [u8; LEN]),
+    ) -> Option<Frame> {
+        let raw = self.raw;
+        let Label { ingress_ns, view } = *self.label();
+        let inner = InnerWords::of(self.headers())?;
+        let headers_offset = view.offset.checked_sub((LEN + INNER_LEN) as u16)?;
+        let is_plain = usize::from(view.headers_len) == INNER_LEN && self.can_be_chained();
+        if !is_plain || raw.refcnt().load(Ordering::Acquire) != 1 {
+            return None;
+        }
+        let begin = raw.buf_addr().wrapping_add(headers_offset.into());
+        // SAFETY: the buffer is ours alone, nothing of it is lent, and so many bytes lie before the payload.
+        let area = unsafe { slice::from_raw_parts_mut(begin, INNER_LEN + LEN) };
+        let (inner_area, header_area) = area.split_first_chunk_mut()?;
+        inner.put(inner_area);
+        write(header_area.first_chunk_mut()?);
+        raw.set_data_off(view.offset - LEN as u16);
+        raw.set_data_len(view.len + LEN as u16);
+        raw.set_pkt_len(u32::from(view.len) + LEN as u32);
+        let view = View {
+            headers_offset,
+            ..view
+        };
+        label(raw, ingress_ns, view);
+        self.add_references(1);
+        Some(Frame::from_raw(raw))
+    }
+
     /// The same in a buffer of its own, which can be chained; `None` if the pool is exhausted.
     #[must_use]
     pub(crate) fn copy(&self, packets: &Pool) -> Option<SharedPayload> {
@@ -265,6 +301,38 @@ impl SharedPayload {
         was_last
     }
 }
+/// Inner headers in registers: what passes through memory in pieces that overlap costs a stall.
+struct InnerWords(u128, u64, u32);
+
+impl InnerWords {
+    #[inline(always)]
+    fn of(headers: &[u8]) -> Option<InnerWords> {
+        let (first, rest) = headers.split_first_chunk()?;
+        let (second, rest) = rest.split_first_chunk()?;
+        let third = rest.first_chunk()?;
+        Some(InnerWords(
+            u128::from_ne_bytes(*first),
+            u64::from_ne_bytes(*second),
+            u32::from_ne_bytes(*third),
+        ))
+    }
+
+    #[inline(always)]
+    fn put(self, area: &mut [u8; INNER_LEN]) {
+        area[..16].copy_from_slice(&self.0.to_ne_bytes());
+        area[16..24].copy_from_slice(&self.1.to_ne_bytes());
+        area[24..].copy_from_slice(&self.2.to_ne_bytes());
+    }
+}
+
+/// Notes in a buffer, which is the caller's alone, what it carries.
+#[inline(always)]
+fn label(raw: Raw, ingress_ns: u64, view: View) {
+    let label = Label { ingress_ns, view };
+    // SAFETY: those bytes of a live mbuf are ours.
+    unsafe { raw.at::<Label>(dpdk_sys::TC_MBUF_OURS).write(label) }
+}
+
 /// References to a payload that are counted already; those that no frame takes go with it.
 pub(crate) struct Lent<'a> {
     payload: &'a SharedPayload,

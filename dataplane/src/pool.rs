@@ -32,7 +32,7 @@ pub struct PoolError {
     reason: String,
 }
 
-/// A pool of buffers of one size. It belongs to one worker; the buffers may go back from any thread.
+/// A pool of buffers of one size, as one worker takes from it; the buffers may go back from any thread.
 pub struct Pool {
     raw: NonNull<dpdk_sys::rte_mempool>,
     name: &'static str,
@@ -81,6 +81,23 @@ impl Pool {
             stash,
             eal: eal.clone(),
         })
+    }
+
+    /// Another handle to the same pool, for another worker: what each fetches ahead is its own.
+    pub(crate) fn handle(&self) -> Pool {
+        Pool {
+            raw: self.raw,
+            name: self.name,
+            size: self.size,
+            data_room: self.data_room,
+            stash: RefCell::new(Vec::with_capacity(STASH)),
+            eal: self.eal.clone(),
+        }
+    }
+
+    /// Buffers that this handle has fetched ahead: they are free.
+    pub(crate) fn stashed(&self) -> usize {
+        self.stash.borrow().len()
     }
 
     /// An empty buffer with [`HEADROOM`] bytes before its data; `None` if the pool is exhausted.
@@ -160,12 +177,18 @@ impl Pool {
         Some(mbuf)
     }
 
-    /// Buffers in use now: by this process, its ports' receive rings and what waits to be sent.
+    /// Buffers in use now: by this process, its ports' receive rings and what waits to be sent, and what other handles
+    /// have fetched ahead.
     #[must_use]
     pub fn in_use(&self) -> usize {
+        self.taken().saturating_sub(self.stashed())
+    }
+
+    /// Buffers that are with this process, its devices or any handle.
+    pub(crate) fn taken(&self) -> usize {
         // SAFETY: the pool lives as long as `self.eal`.
         let taken = unsafe { dpdk_sys::tc_pool_in_use(self.raw.as_ptr()) };
-        (taken as usize).saturating_sub(self.stash.borrow().len())
+        taken as usize
     }
 
     /// Buffers in all.

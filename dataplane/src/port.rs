@@ -2,12 +2,17 @@
 
 #![allow(unsafe_code)]
 
+mod link;
+
 use std::ffi::{CStr, CString};
 
 use thiserror::Error;
 
+pub use link::Link;
+use link::{check_interface, interface};
+
 use crate::Device;
-use crate::device::max_frame_len;
+use crate::device::{frame_len, mtu_max, queues};
 use crate::eal::{Eal, error_text};
 use crate::pool::Pool;
 use crate::rx::RxQueue;
@@ -51,6 +56,32 @@ pub enum PortError {
         /// The port's.
         mtu: u16,
     },
+    /// The port's buffers were made for smaller packets.
+    #[error(
+        "port {port}: its buffers take an MTU of at most {max}, not {mtu}: only a restart makes larger ones"
+    )]
+    Buffers {
+        /// Name of the port.
+        port: String,
+        /// As asked for.
+        mtu: u16,
+        /// What fits.
+        max: u16,
+    },
+    /// The device does not take another MTU while it runs.
+    #[error(
+        "port {port}: {driver} does not take an MTU of {mtu} while it runs ({reason}): only a restart sets it"
+    )]
+    MtuRefused {
+        /// Name of the port.
+        port: String,
+        /// The device's driver.
+        driver: String,
+        /// As asked for.
+        mtu: u16,
+        /// DPDK's error.
+        reason: String,
+    },
     /// A step of the set-up failed.
     #[error("port {port}: {step} failed: {reason}")]
     SetUp {
@@ -90,7 +121,9 @@ pub struct Port {
     name: String,
     driver: String,
     mac: [u8; 6],
-    mtu: u16,
+    /// Index of the kernel's interface that it is, if it is one.
+    interface: Option<u32>,
+    mtu_max: u16,
     chained: bool,
     rx_descriptors: u16,
     tx_descriptors: u16,
@@ -113,19 +146,41 @@ impl Port {
         mtu: u16,
         pool: &Pool,
     ) -> Result<(Port, RxQueue, TxBuffer), PortError> {
+        let (port, mut receive, mut transmit) = Port::open_for(name, device, mtu, (pool, 1))?;
+        Ok((port, receive.swap_remove(0), transmit.swap_remove(0)))
+    }
+
+    /// Opens and starts the device for so many workers: with a queue each way for each of them, or as many as it has.
+    /// What it receives is spread over its queues by addresses and UDP ports (RSS), where it can do that.
+    pub(crate) fn open_for(
+        name: &str,
+        device: &Device,
+        mtu: u16,
+        (pool, workers): (&Pool, u16),
+    ) -> Result<(Port, Vec<RxQueue>, Vec<TxBuffer>), PortError> {
         let id = find(name, device)?;
         let info = describe(id).map_err(|code| failed(name, "asking the device", code))?;
-        let conf = configuration(name, mtu, &info)?;
+        // One of another namespace is not there for us.
+        let index = Some(info.raw.interface).filter(|&index| index != 0);
+        let kernel = index.and_then(|index| Some((index, interface(index).ok()?)));
+        check_interface(name, mtu, kernel.map(|(_, state)| state))?;
+        let mtu_max = info.mtu_max(mtu_max(device, pool.data_room()));
+        let queues = queues(&info.driver, workers);
+        let conf = configuration(name, (mtu, mtu_max), (&info, queues))?;
         let (rx, tx) = start(id, &conf, pool).map_err(|(step, code)| failed(name, step, code))?;
         let eal = pool.eal().clone();
-        let receive = RxQueue::new(id, 0, pool.raw(), eal.clone());
-        let transmit = TxBuffer::new(id, 0, max_frame_len(device, mtu), eal.clone());
+        let receive =
+            (0..conf.rx_queues).map(|queue| RxQueue::new(id, queue, pool.raw(), eal.clone()));
+        let transmit =
+            (0..conf.tx_queues).map(|queue| TxBuffer::new(id, queue, frame_len(mtu), eal.clone()));
+        let (receive, transmit) = (receive.collect(), transmit.collect());
         let port = Port {
             id,
             name: name.to_string(),
             driver: info.driver,
             mac: info.raw.mac,
-            mtu,
+            interface: kernel.map(|(index, _)| index),
+            mtu_max,
             chained: info.chained,
             rx_descriptors: rx,
             tx_descriptors: tx,
@@ -152,12 +207,6 @@ impl Port {
         self.mac
     }
 
-    /// Largest IP packet, in bytes.
-    #[must_use]
-    pub fn mtu(&self) -> u16 {
-        self.mtu
-    }
-
     /// Whether it sends chained frames; if not, it wants linear ones.
     #[must_use]
     pub fn chained(&self) -> bool {
@@ -168,13 +217,6 @@ impl Port {
     #[must_use]
     pub fn descriptors(&self) -> (u16, u16) {
         (self.rx_descriptors, self.tx_descriptors)
-    }
-
-    /// Whether its link is up. A system call on some devices: not for every packet.
-    #[must_use]
-    pub fn link_up(&self) -> bool {
-        // SAFETY: the port runs as long as the EAL.
-        unsafe { dpdk_sys::tc_port_link(self.id) == 1 }
     }
 
     /// The device's counters; all zero where it has none.
@@ -241,18 +283,23 @@ fn describe(id: u16) -> Result<Info, i32> {
     })
 }
 
-fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_conf, PortError> {
-    let found = info.raw.interface_mtu;
-    if found != 0 && found < u32::from(mtu) {
-        return Err(PortError::InterfaceMtu {
-            port: name.into(),
-            found,
-            mtu,
-        });
+impl Info {
+    /// The largest MTU, where buffers take `buffers`.
+    fn mtu_max(&self, buffers: u16) -> u16 {
+        // net_af_packet states 1500 whatever its ring takes, and never looks at it again.
+        if self.driver == "net_af_packet" {
+            return buffers;
+        }
+        self.raw.max_mtu.min(buffers)
     }
-    let max = info.raw.max_mtu;
-    // net_af_packet states 1500 whatever its ring takes, and never looks at it again.
-    if mtu > max && info.driver != "net_af_packet" {
+}
+
+fn configuration(
+    name: &str,
+    (mtu, max): (u16, u16),
+    (info, queues): (&Info, u16),
+) -> Result<dpdk_sys::tc_port_conf, PortError> {
+    if mtu > max {
         return Err(PortError::Mtu {
             port: name.into(),
             driver: info.driver.clone(),
@@ -261,9 +308,9 @@ fn configuration(name: &str, mtu: u16, info: &Info) -> Result<dpdk_sys::tc_port_
         });
     }
     Ok(dpdk_sys::tc_port_conf {
-        rx_queues: 1,
-        tx_queues: 1,
-        mtu: mtu.min(max),
+        rx_queues: queues.min(info.raw.rx_queues_max).max(1),
+        tx_queues: queues.min(info.raw.tx_queues_max).max(1),
+        mtu: mtu.min(info.raw.max_mtu),
         multi_segs: u8::from(info.chained && info.raw.multi_segs != 0),
     })
 }
@@ -283,13 +330,17 @@ fn start(
     // SAFETY: as above.
     let code = unsafe { dpdk_sys::tc_port_adjust_descriptors(id, &mut rx, &mut tx) };
     done("sizing the rings", code)?;
-    // SAFETY: as above, and the pool lives as long as the EAL.
-    let code = unsafe { dpdk_sys::tc_port_rx_queue(id, 0, rx, pool.raw().as_ptr()) };
-    done("making the receive queue", code)?;
-    // SAFETY: as above.
-    done("making the transmit queue", unsafe {
-        dpdk_sys::tc_port_tx_queue(id, 0, tx)
-    })?;
+    for queue in 0..conf.rx_queues {
+        // SAFETY: as above, and the pool lives as long as the EAL.
+        let code = unsafe { dpdk_sys::tc_port_rx_queue(id, queue, rx, pool.raw().as_ptr()) };
+        done("making the receive queue", code)?;
+    }
+    for queue in 0..conf.tx_queues {
+        // SAFETY: as above.
+        done("making the transmit queue", unsafe {
+            dpdk_sys::tc_port_tx_queue(id, queue, tx)
+        })?;
+    }
     // SAFETY: the port is set up.
     done("starting", unsafe { dpdk_sys::tc_port_start(id) })?;
     // Groups of trees must come in. A device that has no such filter passes everything anyway.

@@ -37,8 +37,12 @@ pub struct PortSnapshot {
     pub address: String,
     /// Whether the link is up.
     pub link_up: bool,
+    /// How often it went down.
+    pub downs: u64,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
+    /// As configured: the kernel interface below may take less.
+    pub configured_mtu: u16,
     /// Whether copies go out as header and shared payload (else as linear copies).
     pub chained: bool,
     /// Frames received, before any impairment.
@@ -106,6 +110,8 @@ pub struct WorkerSnapshot {
     pub nap_ns: u64,
     /// Longest turn since the start, in nanoseconds.
     pub longest_turn_ns: u64,
+    /// Sessions that it has.
+    pub sessions: u64,
     /// Frames received.
     pub rx_packets: u64,
     /// Frames sent.
@@ -187,6 +193,8 @@ pub struct NeighborSnapshot {
 pub struct SessionSnapshot {
     /// Number.
     pub session: u32,
+    /// The worker that has it.
+    pub worker: usize,
     /// Name.
     pub name: String,
     /// Multicast address.

@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::mem;
+use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
 use dpdk_sys::rte_mbuf;
 
 use crate::chain::Frame;
@@ -29,12 +31,17 @@ pub struct TxCounters {
     pub dropped: u64,
 }
 
+/// Frames of a worker that has no queue of its own at a port, on their way to the one that has.
+pub(crate) type Relay = Arc<ArrayQueue<Frame>>;
+
 /// A port's transmit queue with the frames that wait for it, oldest first. What the device does not take stays owned.
 ///
 /// There is one handle to it, and one thread uses it.
 pub struct TxBuffer {
     port: u16,
     queue: u16,
+    /// Takes the frames in place of the device.
+    relay: Option<Relay>,
     max_frame_len: usize,
     frames: Vec<Frame>,
     capacity: usize,
@@ -51,6 +58,7 @@ impl TxBuffer {
         TxBuffer {
             port,
             queue,
+            relay: None,
             max_frame_len,
             frames: Vec::with_capacity(capacity),
             capacity,
@@ -59,6 +67,20 @@ impl TxBuffer {
             counters: TxCounters::default(),
             _eal: eal,
         }
+    }
+
+    /// One whose frames go to the worker that has a queue at this port.
+    pub(crate) fn relayed(&self, relay: Relay) -> TxBuffer {
+        let fresh = TxBuffer::new(self.port, self.queue, self.max_frame_len, self._eal.clone());
+        TxBuffer {
+            relay: Some(relay),
+            ..fresh
+        }
+    }
+
+    /// The way to the worker that sends its frames, and counts them then, where that is another one.
+    pub(crate) fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// Puts a frame at the end; gives it back where there is no room. One that is too long for the port is dropped and
@@ -81,11 +103,11 @@ impl TxBuffer {
     /// Puts copies of a payload at the end, each with one of `headers` before it, in one of `buffers`, whatever those were
     /// used for before. The caller has checked that there is room, for the frames and in the buffers.
     #[inline]
-    pub(crate) fn push_chains<const LEN: usize, const AREA: usize, const N: usize>(
+    pub(crate) fn push_chains<const LEN: usize, const N: usize>(
         &mut self,
         buffers: Burst<N>,
         payload: &SharedPayload,
-        headers: impl Iterator<Item = impl FnOnce(&mut [u8; AREA])>,
+        headers: impl Iterator<Item = impl FnOnce(&mut [u8; LEN])>,
     ) {
         let len = LEN + payload.len();
         if len > self.max_frame_len {
@@ -96,7 +118,7 @@ impl TxBuffer {
         let mut lent = payload.lend(buffers.len() as u16);
         let frames = buffers
             .zip(headers)
-            .filter_map(|(buffer, write)| Frame::chain_lent::<LEN, AREA>(buffer, &mut lent, write));
+            .filter_map(|(buffer, write)| Frame::chain_lent::<LEN>(buffer, &mut lent, write));
         let places = self.frames.spare_capacity_mut().iter_mut();
         let put = places
             .zip(frames)
@@ -109,6 +131,19 @@ impl TxBuffer {
 
     /// Hands frames to the device until it takes no more; returns how many it took.
     pub fn flush(&mut self) -> usize {
+        let sent = match self.relay.clone() {
+            Some(relay) => self.pass_on(&relay),
+            None => self.flush_to_device(),
+        };
+        self.fruitless = if sent > 0 || self.frames.is_empty() {
+            0
+        } else {
+            self.fruitless + 1
+        };
+        sent
+    }
+
+    fn flush_to_device(&mut self) -> usize {
         let mut sent = 0;
         while sent < self.frames.len() {
             let end = self.frames.len().min(sent + BURST);
@@ -120,12 +155,20 @@ impl TxBuffer {
             }
         }
         self.forget(sent);
-        self.fruitless = if sent > 0 || self.frames.is_empty() {
-            0
-        } else {
-            self.fruitless + 1
-        };
         sent
+    }
+
+    /// Hands over as many frames as the other worker's ring has room for, and counts them. Nobody else puts any into it.
+    fn pass_on(&mut self, relay: &Relay) -> usize {
+        let count = self.frames.len().min(relay.capacity() - relay.len());
+        for frame in self.frames.drain(..count) {
+            self.bytes -= frame.len();
+            self.counters.packets += 1;
+            self.counters.bytes += frame.len() as u64;
+            let refused = relay.push(frame);
+            debug_assert!(refused.is_ok());
+        }
+        count
     }
 
     /// Drops all that waits, and returns how many frames that were.
@@ -136,6 +179,17 @@ impl TxBuffer {
         self.fruitless = 0;
         self.counters.dropped += dropped as u64;
         dropped
+    }
+
+    /// Takes no more frames, and drops those that wait; or takes frames again. Returns how many were dropped.
+    pub(crate) fn set_open(&mut self, open: bool) -> usize {
+        self.capacity = if open { CAPACITY } else { 0 };
+        if open { 0 } else { self.drop_all() }
+    }
+
+    /// Takes frames of this length at most from now on.
+    pub(crate) fn set_max_frame_len(&mut self, len: usize) {
+        self.max_frame_len = len;
     }
 
     /// How many flushes in a row have moved nothing though something waits.

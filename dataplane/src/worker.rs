@@ -11,9 +11,14 @@ mod command;
 mod deliver;
 mod ending;
 mod flows;
+mod handover;
 mod idle;
 mod kernel;
+mod link;
+mod moving;
+mod owners;
 mod parity;
+mod peers;
 mod port;
 mod receive;
 mod report;
@@ -47,6 +52,9 @@ pub(crate) use clock::Clock;
 pub(crate) use command::{Command, Leftover, Reply};
 pub(crate) use idle::Idler;
 pub(crate) use kernel::KernelPort;
+pub(crate) use link::PortLink;
+pub(crate) use owners::{Owners, WorkerId};
+pub(crate) use peers::{HANDED_MAX, Peers};
 pub(crate) use port::WorkerPort;
 pub(crate) use report::Report;
 pub use route::inner_max;
@@ -86,6 +94,15 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
+    /// Handles to the same pools for another worker.
+    pub(crate) fn handles(&self) -> Pools {
+        Pools {
+            packets: self.packets.handle(),
+            headers: self.headers.handle(),
+            exhausted: [0; 2],
+        }
+    }
+
     fn both(&self) -> [&Pool; 2] {
         [&self.packets, &self.headers]
     }
@@ -118,6 +135,8 @@ pub(crate) struct Parts {
     pub(crate) pools: Pools,
     pub(crate) clock: Clock,
     pub(crate) idler: Idler,
+    /// `None` for a worker that is alone.
+    pub(crate) peers: Option<Peers>,
     pub(crate) max_sessions: usize,
     pub(crate) overlay_port: u16,
     pub(crate) commands: Receiver<Command>,
@@ -133,7 +152,8 @@ pub(crate) struct Worker {
     by_address: HashMap<(PortIndex, Ipv4Addr), NeighborId>,
     /// By [`SessionIndex`].
     routes: Vec<Option<Box<Route>>>,
-    flows: Flows,
+    flows: Flows<SessionIndex>,
+    peers: Option<Peers>,
     arp: ArpTable,
     pools: Pools,
     overlay_port: u16,
@@ -169,6 +189,7 @@ impl Worker {
             by_address: HashMap::new(),
             routes: Vec::with_capacity(parts.max_sessions),
             flows: Flows::with_capacity(parts.max_sessions),
+            peers: parts.peers,
             arp: parts.arp,
             pools: parts.pools,
             overlay_port: parts.overlay_port,
@@ -256,6 +277,7 @@ impl Worker {
 
     /// What need not be looked at in every turn.
     fn housekeeping(&mut self, now: Instant) {
+        self.spent.give_back();
         if self.clock.follow_realtime(now) {
             self.pools.look();
         }
@@ -281,7 +303,9 @@ impl Worker {
 
     /// Hands to the devices what waits; returns how many frames they took.
     fn flush(&mut self) -> usize {
-        self.ports.iter_mut().map(WorkerPort::flush).sum()
+        self.flush_handed();
+        let ports = self.ports.iter_mut();
+        ports.map(|port| port.relay() + port.flush()).sum()
     }
 
     /// Notes the Ethernet address of a next hop, or that it has none any more, wherever it is used.

@@ -125,7 +125,7 @@ fn bench(root: bool) -> Bench {
     let devices: Vec<_> = devices
         .iter()
         .enumerate()
-        .map(|(index, (kind, rest))| Device::Vdev(vdev_for(kind, rest, index, MTU).unwrap()))
+        .map(|(index, (kind, rest))| Device::Vdev(vdev_for(kind, rest, index, MTU, 1).unwrap()))
         .collect();
     let room = devices
         .iter()
@@ -222,7 +222,7 @@ fn devices_are_described(bench: &mut Bench) {
     assert_eq!(bench.ring.port.driver(), "net_ring");
     assert_eq!(bench.left.port.driver(), "net_af_packet");
     assert!(bench.left.port.chained());
-    assert!(bench.left.port.link_up());
+    assert!(bench.left.port.link().unwrap().up);
     assert_ne!(bench.left.port.mac(), bench.right.port.mac());
 }
 
@@ -427,7 +427,7 @@ fn a_dead_link_loses_no_buffer(bench: &mut Bench) {
     let payload = bench.payload(100, 8);
     run("ip", "link set left down");
     let deadline = Instant::now() + Duration::from_secs(5);
-    while bench.left.port.link_up() {
+    while bench.left.port.link().unwrap().up {
         assert!(
             Instant::now() < deadline,
             "the link is down and the port does not say so"

@@ -2,15 +2,20 @@
 //! beyond its links is the test: neighbors, a source and clients, frame by frame.
 //!
 //! One node serves all cases, since the EAL starts once in a process. Each case has a session of its own, and the pools
-//! must be as before when it is removed.
+//! must be as before when it is removed. Further processes have two workers, the second one with the sessions: once with
+//! a queue for each, once with one for both, so that the first one receives and sends for the other.
 
 // A test in all but the attribute, which would bring threads.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "worker/cases.rs"]
 mod cases;
+#[path = "worker/fan_out.rs"]
+mod fan_out;
 #[path = "worker/kernel.rs"]
 mod kernel;
+#[path = "worker/links.rs"]
+mod links;
 #[path = "worker/namespace.rs"]
 mod namespace;
 #[path = "worker/station.rs"]
@@ -19,6 +24,8 @@ mod station;
 mod stream;
 
 use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use dataplane::{
@@ -57,7 +64,22 @@ struct Bench {
     host: Station,
 }
 
+/// Has the process be one with two workers and as many queues as it says.
+const QUEUES: &str = "TREECAST_TEST_QUEUES";
+/// Workers of the node, and queues of each port.
+static LAYOUT: OnceLock<(usize, usize)> = OnceLock::new();
+
 fn main() {
+    let queues = std::env::var(QUEUES).ok();
+    let layout = queues.map_or((1, 1), |queues| (2, queues.parse().unwrap()));
+    LAYOUT.set(layout).unwrap();
+    if layout == (1, 1) {
+        for queues in ["1", "2"] {
+            let mut again = Command::new(std::env::current_exe().unwrap());
+            let status = again.env(QUEUES, queues).status().unwrap();
+            assert!(status.success(), "with {queues} queues: {status}");
+        }
+    }
     namespace::enter_namespace();
     for (near, far, _) in LINKS {
         let pair = format!("link add {near} mtu {MTU} type veth peer name {far} mtu {MTU}");
@@ -72,7 +94,7 @@ fn main() {
     for setting in ["addrgenmode none", "up"] {
         namespace::run("ip", &format!("link set {KERNEL_INTERFACE} {setting}"));
     }
-    for (name, case) in cases::CASES {
+    for (name, case) in cases::CASES.into_iter().chain(links::CASES) {
         let session = bench.settled();
         case(&mut bench);
         assert_eq!(
@@ -80,17 +102,25 @@ fn main() {
             bench.settled(),
             "{name}: packets kept before and after"
         );
-        println!("test {name} ... ok");
+        println!("test {name} {:?} ... ok", LAYOUT.get().unwrap());
     }
     cases::a_node_that_stops_says_so(bench);
     println!("test a_node_that_stops_says_so ... ok");
+}
+
+fn workers() -> usize {
+    LAYOUT.get().unwrap().0
+}
+
+fn queues() -> usize {
+    LAYOUT.get().unwrap().1
 }
 
 fn bench() -> Bench {
     let ports = LINKS.iter().enumerate();
     let ports = ports.map(|(index, (name, _, [a, b, c]))| PortConfig {
         name: (*name).into(),
-        device: Device::Vdev(vdev_for("af_packet", name, index, MTU).unwrap()),
+        device: Device::Vdev(vdev_for("af_packet", name, index, MTU, queues()).unwrap()),
         address: Ipv4Addr::new(*a, *b, *c, 1),
         prefix_len: 24,
         gateway: None,
@@ -118,10 +148,11 @@ fn bench() -> Bench {
     let node = Dataplane::start(NodeConfig {
         name: "node".into(),
         idle: Idle::Nap,
-        cpu: None,
+        workers: workers(),
+        cpus: Vec::new(),
         eal: EalConfig::default(),
         pool_packets: None,
-        spare_packets: 8192,
+        spare_packets: 20_480,
         max_sessions: 8,
         tree_port: overlay::wire::TREE_PORT,
         overlay_port: overlay::wire::OVERLAY_PORT,
@@ -250,6 +281,7 @@ fn session(id: u32) -> SessionConfig {
         subcast_threshold: 0,
         catch_up: Duration::ZERO,
         idle_timeout: Duration::from_secs(600),
+        worker: Some(workers() - 1),
         clients: Vec::new(),
     }
 }

@@ -415,6 +415,13 @@ impl Neighbor {
         Some((header, hello))
     }
 
+    /// Lets a hello that is due be sent by another part of the node.
+    pub(crate) fn skip_hello(&mut self, now: Instant) {
+        if now >= self.next_hello {
+            self.next_hello = now + self.config.hello_interval;
+        }
+    }
+
     /// When it next needs [`Neighbor::handle_timeout`] or [`Neighbor::poll_hello`].
     pub(crate) fn poll_timeout(&self) -> Instant {
         // Silence is looked for with every hello as well; this is only to notice it in time.

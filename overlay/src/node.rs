@@ -100,6 +100,8 @@ struct Entry<P> {
 #[derive(Debug)]
 pub struct Node<P> {
     config: NodeConfig,
+    /// Another part of the same node speaks to the neighbors: see [`Node::keep_quiet`].
+    quiet: bool,
     neighbors: Vec<Option<Neighbor>>,
     neighbors_due: Instant,
     hellos_due: bool,
@@ -119,6 +121,7 @@ impl<P> Node<P> {
     pub fn new(now: Instant, config: NodeConfig) -> Node<P> {
         Node {
             config,
+            quiet: false,
             neighbors: Vec::with_capacity(config.max_neighbors),
             neighbors_due: now,
             hellos_due: false,
@@ -130,7 +133,13 @@ impl<P> Node<P> {
         }
     }
 
-    /// Adds a session and returns its place.
+    /// Leaves hellos, and the news of neighbors, to another part of the same node, which has the same neighbors: where a
+    /// node's sessions are spread over several of these, one says hello, and all hear what it is answered.
+    pub fn keep_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Adds a session, new or from another part of the same node, and returns its place.
     ///
     /// # Errors
     /// The session itself, if one of that number is there or the node is full.
@@ -156,6 +165,9 @@ impl<P> Node<P> {
             delivering: false,
             rebuilding: false,
         };
+        if entry.session.has_catch_ups() {
+            self.turns.catching_up.push_back(index);
+        }
         self.entries[index.0] = Some(entry);
         self.by_id.insert(id, index.0 as u32);
         self.choose_parent(now, index);
@@ -195,6 +207,13 @@ impl<P> Node<P> {
     #[inline]
     pub fn session(&self, index: SessionIndex) -> Option<&Session<P>> {
         Some(&*self.entries.get(index.0)?.as_ref()?.session)
+    }
+
+    /// The packet `seq` of a session, if it is held: for what the caller notes in it.
+    #[inline]
+    pub fn packet_mut(&mut self, index: SessionIndex, seq: Seq) -> Option<&mut P> {
+        let entry = self.entries.get_mut(index.0)?.as_mut()?;
+        entry.session.packet_mut(seq)
     }
 
     /// Ends the stream of a session that begins here: it takes no more packets, and says so to all below.
@@ -354,6 +373,9 @@ impl<P> Node<P> {
     }
 
     fn push_event(&mut self, event: Event) {
+        if self.quiet && matches!(event, Event::Neighbor(..)) {
+            return;
+        }
         self.turns.push_event(event);
     }
 }

@@ -322,6 +322,12 @@ impl<P> Session<P> {
         self.window.packet(seq)
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub(crate) fn packet_mut(&mut self, seq: Seq) -> Option<&mut P> {
+        self.window.packet_mut(seq)
+    }
+
     /// The neighbor that is asked for repairs first; `None` at the ingress.
     #[must_use]
     pub fn parent(&self) -> Option<NeighborId> {

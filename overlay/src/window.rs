@@ -185,6 +185,16 @@ impl<P> Window<P> {
         }
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub(crate) fn packet_mut(&mut self, seq: Seq) -> Option<&mut P> {
+        if !self.contains(seq) {
+            return None;
+        }
+        let index = self.index(seq);
+        self.cells[index].packet.as_mut()
+    }
+
     /// Appends the next sequence, with these marks. The caller has checked [`Window::has_room_for`] it.
     #[inline]
     pub(crate) fn push(&mut self, slot: Slot<P>, marks: Marks) {

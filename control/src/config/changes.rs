@@ -1,6 +1,6 @@
 //! What a new configuration changes in a running one.
 
-use dataplane::{Impairment, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
+use dataplane::{Device, Impairment, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
 use overlay::SessionId;
 use thiserror::Error;
 
@@ -30,6 +30,8 @@ pub struct Changes {
     pub neighbors_updated: Vec<NeighborConfig>,
     /// Ports whose impairment is another, with the new one.
     pub impairments: Vec<(String, Option<Impairment>)>,
+    /// Ports whose MTU is another, as they are to be.
+    pub ports_resized: Vec<PortConfig>,
 }
 
 /// The new configuration differs in what a running node can't change.
@@ -56,7 +58,11 @@ impl Config {
             ("api.socket", self.api.socket == new.api.socket),
             ("api.listen", self.api.listen == new.api.listen),
         ]));
-        keys.extend(port_keys(&self.node.ports, &new.node.ports));
+        keys.extend(port_keys(
+            &self.node.ports,
+            &new.node.ports,
+            self.node.workers,
+        ));
         if !keys.is_empty() {
             return Err(NeedsRestart { keys });
         }
@@ -64,6 +70,8 @@ impl Config {
         compare_sessions(&self.node.sessions, &new.node.sessions, &mut changes);
         compare_neighbors(self, new, &mut changes);
         let ports = self.node.ports.iter().zip(&new.node.ports);
+        let resized = ports.clone().filter(|(old, new)| old.mtu != new.mtu);
+        changes.ports_resized = resized.map(|(_, new)| new.clone()).collect();
         changes.impairments = ports
             .filter(|(old, new)| old.impairment != new.impairment)
             .map(|(_, new)| (new.name.clone(), new.impairment.clone()))
@@ -76,7 +84,8 @@ fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
     differing(&[
         ("node.name", old.name == new.name),
         ("node.idle", old.idle == new.idle),
-        ("node.cpu", old.cpu == new.cpu),
+        ("node.workers", old.workers == new.workers),
+        ("node.cpus", old.cpus == new.cpus),
         ("node.hello", old.hello_interval == new.hello_interval),
         ("node.detect_mult", old.detect_mult == new.detect_mult),
         ("node.hold_down", old.hold_down == new.hold_down),
@@ -93,7 +102,7 @@ fn node_keys(old: &NodeConfig, new: &NodeConfig) -> Vec<String> {
     ])
 }
 
-fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
+fn port_keys(old: &[PortConfig], new: &[PortConfig], workers: usize) -> Vec<String> {
     let names = |ports: &[PortConfig]| -> Vec<String> {
         ports.iter().map(|port| port.name.clone()).collect()
     };
@@ -103,16 +112,12 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
     let interface = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.interface.clone());
     let rate = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.rate_pps);
     let mut keys = Vec::new();
-    for (old, new) in old.iter().zip(new) {
+    for (index, (old, new)) in old.iter().zip(new).enumerate() {
         let address = (old.address, old.prefix_len) == (new.address, new.prefix_len);
-        // The MTU is part of some devices' strings: then it alone is what changed.
-        let device = hardware(&old.device) == hardware(&new.device)
-            && (old.device == new.device || old.mtu != new.mtu);
         let changed = differing(&[
-            ("device", device),
+            ("device", is_same_device((index, workers), old, new)),
             ("address", address),
             ("gateway", old.gateway == new.gateway),
-            ("mtu", old.mtu == new.mtu),
             ("kernel", interface(old) == interface(new)),
             (
                 "kernel_rate",
@@ -123,6 +128,18 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig]) -> Vec<String> {
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }
     keys
+}
+
+/// Whether two ports of that number have one device. Rings of `af_packet:` are made for the MTU, and for the workers.
+fn is_same_device((index, workers): (usize, usize), old: &PortConfig, new: &PortConfig) -> bool {
+    let interface = hardware(&old.device).strip_prefix("iface=");
+    let is_made_for = |interface: &str, port: &PortConfig| {
+        let made = dataplane::vdev_for("af_packet", interface, index, port.mtu, workers);
+        made.map(Device::Vdev).as_ref() == Some(&port.device)
+    };
+    old.device == new.device
+        || interface
+            .is_some_and(|interface| is_made_for(interface, old) && is_made_for(interface, new))
 }
 
 fn differing(keys: &[(&str, bool)]) -> Vec<String> {

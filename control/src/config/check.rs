@@ -29,6 +29,7 @@ pub(super) fn check(node: &NodeConfig, findings: &mut Findings) {
 }
 
 fn check_node(node: &NodeConfig, findings: &mut Findings) {
+    check_workers(node, findings);
     if node.tree_port == node.overlay_port {
         let fault = Fault::new("the tree and the overlay can't share a UDP port");
         let places = [
@@ -60,6 +61,24 @@ fn check_node(node: &NodeConfig, findings: &mut Findings) {
             node.sessions.len()
         );
         findings.error(&[("node.max_sessions", "")], Fault::new(message));
+    }
+}
+
+/// One CPU for each worker, or none at all, and sessions on workers that there are.
+fn check_workers(node: &NodeConfig, findings: &mut Findings) {
+    let (workers, cpus) = (node.workers, node.cpus.len());
+    if cpus > 0 && cpus != workers {
+        let message = format!("workers = {workers}, and a CPU for {cpus} of them");
+        let fault = Fault::new(message).hint("`cpus` names one CPU for each worker");
+        let places = [("node.cpus", ""), ("node.cpu", ""), ("node.workers", "")];
+        findings.error(&places, fault);
+    }
+    for (i, session) in node.sessions.iter().enumerate() {
+        if let Some(worker) = session.worker.filter(|&worker| worker >= workers) {
+            let message = format!("there is no worker {worker}");
+            let fault = Fault::new(message).hint(format!("workers = {workers}, counted from 0"));
+            findings.error(&[(&format!("session[{i}].worker"), "")], fault);
+        }
     }
 }
 

@@ -23,8 +23,12 @@ const KINDS: [(&str, &str); 7] = [
     ),
 ];
 
-/// Reads the device of port number `index`, counted from 0, for packets of up to `mtu` bytes.
-pub(super) fn device(value: &Value, index: usize, mtu: u16) -> Result<Device, Fault> {
+/// Reads the device of port number `index`, counted from 0, for packets of up to `mtu` bytes and so many workers.
+pub(super) fn device(
+    value: &Value,
+    (index, workers): (usize, usize),
+    mtu: u16,
+) -> Result<Device, Fault> {
     let text = field::str_of(value, "a device in quotes, as in \"af_packet:eth1\"")?;
     if text.starts_with("net_") {
         return Ok(Device::Vdev(text.to_owned()));
@@ -40,7 +44,7 @@ pub(super) fn device(value: &Value, index: usize, mtu: u16) -> Result<Device, Fa
         "pci" => pci_address(rest).map(Device::Pci),
         "af_packet" | "af_xdp" if !is_interface(rest) => None,
         "vdev" if !rest.starts_with("net_") => None,
-        _ => dataplane::vdev_for(kind, rest, index, mtu).map(Device::Vdev),
+        _ => dataplane::vdev_for(kind, rest, index, mtu, workers).map(Device::Vdev),
     };
     device.ok_or_else(|| {
         Fault::new(format!("`{text}` names no device"))

@@ -20,6 +20,8 @@ const HELLO: Duration = Duration::from_millis(10);
 const DETECT_MULT: u8 = 3;
 /// Far longer than a daemon takes to stumble again after its start, far shorter than an operator's patience.
 const HOLD_DOWN: Duration = Duration::from_secs(1);
+/// More than any device has queues for that a node of this size needs.
+const WORKERS_MAX: usize = 64;
 const MAX_SESSIONS: usize = 1024;
 const TREE_PORT: u16 = 7451;
 const OVERLAY_PORT: u16 = 7452;
@@ -51,7 +53,8 @@ pub(super) fn node_file(table: &mut Table<'_>) -> (NodeConfig, ApiConfig) {
     node.eal = table.section("eal", eal);
     (node.pool_packets, node.spare_packets) = table.section("memory", memory);
     let api = table.section("api", |table| api(table, &node.name));
-    node.ports = table.each("port", port);
+    let workers = node.workers;
+    node.ports = table.each("port", |table, index| port(table, (index, workers)));
     node.neighbors = table.each("neighbor", |table, _| neighbor(table));
     node.sessions = table.each("session", |table, _| session(table));
     (node, api)
@@ -64,7 +67,8 @@ fn node(table: &mut Table<'_>) -> NodeConfig {
             .required("name", "\"core\"", field::name)
             .unwrap_or_default(),
         idle: table.or("idle", Idle::Spin, idle),
-        cpu: table.optional("cpu", field::integer(0..=1023)),
+        workers: table.or("workers", 1, field::integer(1..=WORKERS_MAX)),
+        cpus: cpus(table),
         hello_interval: table.or("hello", HELLO, field::duration(MILLISECOND..=MINUTE)),
         hold_down: table.or(
             "hold_down",
@@ -82,6 +86,15 @@ fn node(table: &mut Table<'_>) -> NodeConfig {
         neighbors: Vec::new(),
         sessions: Vec::new(),
     }
+}
+
+/// `cpus` of all workers, or `cpu` of the one that there is.
+fn cpus(table: &mut Table<'_>) -> Vec<usize> {
+    let cpu = || field::integer(0..=1023);
+    let one = table.optional("cpu", cpu());
+    let mut all = table.list("cpus", cpu());
+    all.extend(one.filter(|_| all.is_empty()));
+    all
 }
 
 fn eal(table: &mut Table<'_>) -> EalConfig {
@@ -108,7 +121,7 @@ fn api(table: &mut Table<'_>, node: &str) -> ApiConfig {
     }
 }
 
-fn port(table: &mut Table<'_>, index: usize) -> PortConfig {
+fn port(table: &mut Table<'_>, place: (usize, usize)) -> PortConfig {
     // From what IPv4 demands of every link to a jumbo frame.
     let mtu = table.or("mtu", MTU, field::integer(68..=9_600));
     let (address, prefix_len) = table
@@ -119,7 +132,7 @@ fn port(table: &mut Table<'_>, index: usize) -> PortConfig {
         .unwrap_or_default();
     let device = table
         .required("device", "\"pci:0000:8a:00.0\"", |value| {
-            device::device(value, index, mtu)
+            device::device(value, place, mtu)
         })
         .unwrap_or_else(|| Device::Vdev(String::new()));
     // Beside what a packet socket costs, it is little.
@@ -237,6 +250,7 @@ pub(super) fn session(table: &mut Table<'_>) -> SessionConfig {
             IDLE_TIMEOUT,
             field::duration(IDLE_TIMEOUT_MIN..=24 * 60 * MINUTE),
         ),
+        worker: table.optional("worker", field::integer(0..=WORKERS_MAX - 1)),
         clients: table.each("client", |table, _| client(table)),
     }
 }

@@ -11,7 +11,8 @@ use super::*;
 pub(super) const FULL: &str = r#"[node]
 name = "core"
 idle = "nap"
-cpu = 1
+workers = 2
+cpus = [2, 3]
 hello = "20ms"
 detect_mult = 4
 hold_down = "2s"
@@ -33,6 +34,7 @@ device = "af_packet:eth1"
 address = "10.0.1.2/30"
 gateway = "10.0.1.1"
 mtu = 1600
+verify_payload = false
 impair = { seed = 7, loss = "2%", burst_loss = { loss = "1%", mean = 50 }, delay = "1ms", jitter = "2ms", reorder = "3%", duplicate = "4%", rate = "100Mbps" }
 [[port]]
 name = "down"
@@ -73,6 +75,7 @@ second_upstream = ["core2"]
 second_downstream = ["lh1"]
 catch_up = "1s"
 idle_timeout = "5min"
+worker = 1
 [[session.client]]
 name = "c1"
 address = "10.9.1.2:5004"
@@ -175,7 +178,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.api.socket, Path::new("/run/treecast/n.sock"));
     assert_eq!(config.api.listen, None);
     assert_eq!(node.idle, Idle::Spin);
-    assert_eq!((node.cpu, node.pool_packets), (None, None));
+    assert_eq!((node.workers, node.pool_packets), (1, None));
+    assert!(node.cpus.is_empty());
     assert_eq!(node.hello_interval, Duration::from_millis(10));
     assert_eq!((node.tree_port, node.overlay_port), (7451, 7452));
     assert!(node.eal.hugepages);

@@ -17,7 +17,7 @@ fn labels(port: &PortSnapshot) -> Labels {
 }
 
 fn add_traffic(families: &mut Families, ports: &[PortSnapshot]) {
-    const COUNTERS: [Field<PortSnapshot>; 9] = [
+    const COUNTERS: [Field<PortSnapshot>; 10] = [
         (
             "treecast_port_receive_packets_total",
             "Frames received, before any impairment.",
@@ -63,12 +63,17 @@ fn add_traffic(families: &mut Families, ports: &[PortSnapshot]) {
             "Data frames of the tree that the impairment lost.",
             |port| port.tree_dropped as f64,
         ),
+        (
+            "treecast_port_downs_total",
+            "How often the port's link went down.",
+            |port| port.downs as f64,
+        ),
     ];
     families.counters(&COUNTERS, ports, labels);
 }
 
 fn add_state(families: &mut Families, ports: &[PortSnapshot]) {
-    const GAUGES: [Field<PortSnapshot>; 2] = [
+    const GAUGES: [Field<PortSnapshot>; 3] = [
         (
             "treecast_port_up",
             "Whether the port's link is up.",
@@ -78,6 +83,11 @@ fn add_state(families: &mut Families, ports: &[PortSnapshot]) {
             "treecast_port_mtu_bytes",
             "The largest IP packet that the link takes.",
             |port| f64::from(port.mtu),
+        ),
+        (
+            "treecast_port_configured_mtu_bytes",
+            "The largest IP packet that the port is configured to take.",
+            |port| f64::from(port.configured_mtu),
         ),
     ];
     families.gauges(&GAUGES, ports, labels);

@@ -27,10 +27,13 @@ impl EventLog {
         let message = event.kind.to_string();
         match event.kind {
             EventKind::NeighborDown { .. }
+            | EventKind::PortLink { up: false, .. }
+            | EventKind::PortMtu { .. }
             | EventKind::Resync { .. }
             | EventKind::Throttled { .. }
             | EventKind::Ejected { .. } => tracing::warn!("{message}"),
             EventKind::NeighborUp { .. }
+            | EventKind::PortLink { up: true, .. }
             | EventKind::ParentChanged { .. }
             | EventKind::EpochChanged { .. }
             | EventKind::Copying { .. }

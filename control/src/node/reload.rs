@@ -1,5 +1,9 @@
 //! Reload: makes a running node match its file.
 
+use std::collections::BTreeSet;
+use std::mem;
+
+use dataplane::PortConfig;
 use overlay::SessionId;
 use serde_json::{Value, json};
 
@@ -11,7 +15,7 @@ impl Node {
     /// Reads the file again, makes the node match it, and says what was added, changed and removed.
     ///
     /// A file with errors, and one that asks for what only a restart can change, change nothing. If the dataplane refuses
-    /// one of the changes, those before it stay made.
+    /// one of the other changes, those before it stay made.
     pub(crate) fn reload(&self) -> Result<Value, ApiError> {
         let mut running = self.running();
         let reloaded = self.reload_into(&mut running);
@@ -49,7 +53,9 @@ impl Node {
     }
 
     /// Makes the changes, in an order in which nothing refers to what is not there.
-    fn apply(&self, running: &mut Config, changes: Changes) -> Result<(), ApiError> {
+    fn apply(&self, running: &mut Config, mut changes: Changes) -> Result<(), ApiError> {
+        // First, since it is refused as a whole.
+        self.resize(running, mem::take(&mut changes.ports_resized))?;
         let afresh = changes.sessions_begun_afresh(running);
         let ended = changes.sessions_removed.iter();
         let ended: Vec<_> = ended.copied().filter(|id| !afresh.contains(id)).collect();
@@ -88,6 +94,20 @@ impl Node {
         }
         Ok(())
     }
+
+    /// Gives ports, as they are to be, their MTUs.
+    fn resize(&self, running: &mut Config, ports: Vec<PortConfig>) -> Result<(), ApiError> {
+        let mtus = ports.iter().map(|port| (port.name.clone(), port.mtu));
+        self.record(self.dataplane.set_mtus(&Vec::from_iter(mtus))?);
+        for port in ports {
+            let mut olds = running.node.ports.iter_mut();
+            if let Some(old) = olds.find(|old| old.name == port.name) {
+                // An interface's device is named after the MTU as well.
+                (old.mtu, old.device) = (port.mtu, port.device);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Changes {
@@ -111,6 +131,8 @@ fn summary(changes: &Changes) -> Value {
     let removed = changes.sessions_removed.iter().map(|id| id.0);
     let neighbors = changes.neighbors_added.iter().map(|added| &added.name);
     let impaired = changes.impairments.iter().map(|(port, _)| port);
+    let resized = changes.ports_resized.iter().map(|port| &port.name);
+    let ports: BTreeSet<_> = impaired.chain(resized).collect();
     json!({
         "sessions": {
             "added": ids(&changes.sessions_added),
@@ -121,7 +143,7 @@ fn summary(changes: &Changes) -> Value {
             "added": neighbors.collect::<Vec<_>>(),
             "removed": changes.neighbors_removed,
         },
-        "ports": { "changed": impaired.collect::<Vec<_>>() },
+        "ports": { "changed": ports },
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dataplane::{CommandError, Dataplane, Impairment, Snapshot, StageSnapshot, StartError};
+use dataplane::{CommandError, Dataplane, Event, Impairment, Snapshot, StageSnapshot, StartError};
 use overlay::SessionId;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl Node {
     pub(super) fn start(config: Config, file: PathBuf) -> Result<Node, StartError> {
         let dataplane = Dataplane::start(config.node.clone())?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        Ok(Node {
+        let node = Node {
             dataplane,
             file,
             name: config.node.name.clone(),
@@ -43,7 +43,10 @@ impl Node {
             start_unix_s: since_1970.map_or(0.0, |since| since.as_secs_f64()),
             running: Mutex::new(config),
             log: Mutex::default(),
-        })
+        };
+        // A port counts as up until it is looked at.
+        node.follow_links();
+        Ok(node)
     }
 
     /// Stops the dataplane, and says how its sessions ended.
@@ -108,6 +111,23 @@ impl Node {
         let mut log = lock(&self.log);
         while let Some(event) = self.dataplane.poll_event() {
             log.record(&event);
+        }
+    }
+
+    /// Looks at the ports' links; what has changed goes to the log.
+    pub(super) fn follow_links(&self) {
+        self.record(self.dataplane.follow_links());
+    }
+
+    /// Whether the kernel tells of all that may happen to the ports' links.
+    pub(super) fn has_interfaces_only(&self) -> bool {
+        self.dataplane.has_interfaces_only()
+    }
+
+    pub(super) fn record(&self, events: Vec<Event>) {
+        let mut log = lock(&self.log);
+        for event in &events {
+            log.record(event);
         }
     }
 
@@ -231,6 +251,7 @@ impl From<CommandError> for ApiError {
             CommandError::Unreachable(_) => ApiError::bad_request(error),
             CommandError::Exists { .. }
             | CommandError::InUse(_)
+            | CommandError::Port(_)
             | CommandError::NeedsRestart(_) => ApiError::conflict(error),
             CommandError::NoRoom(_) | CommandError::Stopped => ApiError::unavailable(error),
         }

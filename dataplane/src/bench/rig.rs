@@ -71,12 +71,12 @@ impl Rig {
         let mac = Mac(built.ports[0].mac());
         let generator = Generator::new(&workload, mac);
         if !workload.is_fed_by_ring() {
-            let packets = &built.worker.pools().packets;
+            let packets = &built.workers[0].pools().packets;
             let mut scratch = Generator::new(&workload, mac);
             packets.write_all(|mbuf| scratch.write(mbuf));
         }
         if let Role::LastHop { linear: true, .. } = workload.role {
-            built.worker.forbid_chains(OUT);
+            built.workers[0].forbid_chains(OUT);
         }
         let mut rig = Rig {
             burst: workload.burst(),
@@ -110,7 +110,7 @@ impl Rig {
         while !stopwatch.is_over(time) {
             for _ in 0..SECTIONS {
                 self.feed(self.burst);
-                let worker = &mut self.built.worker;
+                let worker = &mut self.built.workers[0];
                 let mut sent = 0;
                 stopwatch.section(|| {
                     sent = section(worker, branches, expected);
@@ -130,13 +130,13 @@ impl Rig {
 
     /// The worker.
     pub(super) fn worker(&mut self) -> &mut Worker {
-        &mut self.built.worker
+        &mut self.built.workers[0]
     }
 
     /// Has whoever is beyond the ports be known.
     pub(super) fn resolve(&mut self) {
         for port in self.ports() {
-            self.built.worker.resolve(port, beyond(port), STATION);
+            self.built.workers[0].resolve(port, beyond(port), STATION);
         }
     }
 
@@ -146,7 +146,7 @@ impl Rig {
 
     /// Sees to the next frames, at most a burst.
     pub(super) fn feed(&mut self, count: u64) {
-        let worker = &mut self.built.worker;
+        let worker = &mut self.built.workers[0];
         if let Some(naks) = &mut self.naks {
             return put(worker, OUT, count, |mbuf| naks.write(mbuf));
         }
@@ -162,7 +162,7 @@ impl Rig {
     pub(super) fn clear(&mut self) {
         if self.workload.wire == Wire::Ring {
             for port in self.ports().skip(1) {
-                self.built.worker.discard(port);
+                self.built.workers[0].discard(port);
             }
         }
     }
@@ -173,16 +173,16 @@ impl Rig {
         let held = self.workload.held;
         for _ in 0..u64::from(held).div_ceil(BURST) {
             self.feed(BURST);
-            self.built.worker.turn::<true>();
+            self.built.workers[0].turn::<true>();
             self.clear();
         }
         let mac = Mac(self.built.ports[usize::from(OUT.0)].mac());
-        let asked = (self.built.worker.epoch(), asks, held);
+        let asked = (self.built.workers[0].epoch(), asks, held);
         self.naks = Some(NakGenerator::new((beyond(OUT), address(OUT)), mac, asked));
     }
 
     pub(super) fn why(&self, sent: u64, expected: u64) -> String {
-        let drops = self.built.worker.drops();
+        let drops = self.built.workers[0].drops();
         let drops: Vec<_> = drops
             .map(|(reason, count)| format!("{} {count}", reason.name()))
             .collect();
@@ -219,3 +219,6 @@ fn section<const SWITCHES: bool>(worker: &mut Worker, branches: u16, expected: u
     }
     sent(worker) - before
 }
+
+#[cfg(test)]
+mod tests;

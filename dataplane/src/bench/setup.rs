@@ -49,7 +49,8 @@ pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
     NodeConfig {
         name: "bench".into(),
         idle: Idle::Spin,
-        cpu,
+        workers: 1,
+        cpus: cpu.into_iter().collect(),
         eal: EalConfig::default(),
         pool_packets: Some(kept + UNDER_WAY),
         spare_packets: 0,
@@ -134,6 +135,7 @@ fn session(workload: &Workload, index: u32) -> SessionConfig {
         subcast_threshold: 0,
         catch_up: Duration::ZERO,
         idle_timeout: HELLO,
+        worker: None,
         clients: (0..clients).map(client).collect(),
     }
 }

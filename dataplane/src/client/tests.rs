@@ -43,7 +43,7 @@ proptest! {
         prop_assert!(!entry.is_resolved());
         entry.set_next_hop(Some(Mac([2, 0, 0, 0, 0, 9])));
         prop_assert!(entry.is_resolved());
-        let mut headers = [0xaa; COPY_AREA];
+        let mut headers = [0xaa; COPY_HEADERS];
         entry.fill(&mut headers, &CopyTemplate::new(&inner));
         // The same, built by etherparse from scratch.
         let forwarded = Ip {
@@ -54,14 +54,14 @@ proptest! {
         };
         let mut expected = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0];
         expected.extend(emit(&forwarded, (ports.0, client.1), &payload));
-        prop_assert_eq!([&headers[..COPY_HEADERS], &payload].concat(), expected);
+        prop_assert_eq!([&headers[..], &payload].concat(), expected);
     }
 
     #[test]
     fn no_checksum_stays_none((ip, ports, payload) in any_inner()) {
         let packet = emit(&ip, ports, &payload);
         let inner = InnerHeader { udp_checksum: 0, ..InnerHeader::read(&packet).unwrap() };
-        let mut headers = [0; COPY_AREA];
+        let mut headers = [0; COPY_HEADERS];
         ClientEntry::new(Ipv4Addr::new(10, 9, 1, 2), 5004, PortIndex(0), Mac::NONE).fill(&mut headers, &CopyTemplate::new(&inner));
         prop_assert_eq!(&headers[40..42], [0, 0]);
     }

@@ -1,6 +1,7 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use crate::client::ClientEntry;
 use crate::config::{ClientConfig, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
 use crate::event::EventKind;
 use crate::frame::PortIndex;
-use crate::sizing::held_max;
+use crate::sizing::{held_by_others, held_max};
 use crate::worker::{
-    Adjacent, Client, ClientKey, Clients, Clock, NewSession, Route, RoutePort, upstream_of,
+    Adjacent, Client, ClientKey, Clients, Clock, NewSession, Owners, PortLink, Route, RoutePort,
+    WorkerId, upstream_of,
 };
 
 /// Packet buffers that are never promised to a session.
@@ -28,6 +30,7 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 /// A session as it is configured now.
 pub(super) struct Known {
     pub(super) config: SessionConfig,
+    pub(super) worker: WorkerId,
     /// Its clients in the worker's order, ascending by key.
     pub(super) clients: Vec<(ClientKey, ClientConfig)>,
 }
@@ -39,15 +42,23 @@ fn neighbors_of(config: &SessionConfig) -> impl Iterator<Item = &String> {
     first.chain(second).chain(&config.second_downstream)
 }
 
-/// Whether a client is the one that is there: how it caught up is its past.
-fn is_same(old: &ClientConfig, new: &ClientConfig) -> bool {
-    (&old.name, old.address, old.port) == (&new.name, new.address, new.port)
+/// What makes a client the one that is there: how it caught up is its past.
+fn identity(client: &ClientConfig) -> impl Hash + Eq + '_ {
+    (client.name.as_str(), client.address, client.port)
+}
+
+/// What was last seen of a port's link; a port begins as one that is up.
+#[derive(Clone, Copy)]
+struct KnownLink {
+    up: bool,
+    downs: u64,
 }
 
 /// The node as configured now.
 pub(super) struct Model {
     node: NodeConfig,
     ports: Vec<RoutePort>,
+    links: Vec<KnownLink>,
     neighbors: Vec<(NeighborConfig, NeighborId)>,
     sessions: BTreeMap<SessionId, Known>,
     packets: usize,
@@ -71,8 +82,10 @@ impl Model {
             sessions: Vec::new(),
             ..config.clone()
         };
+        let up = KnownLink { up: true, downs: 0 };
         Model {
             node,
+            links: vec![up; ports.len()],
             ports,
             neighbors: Vec::new(),
             sessions: BTreeMap::new(),
@@ -93,6 +106,36 @@ impl Model {
         &self.node
     }
 
+    /// A port's link as the worker has been told.
+    pub(super) fn link(&self, place: usize) -> PortLink {
+        PortLink {
+            up: self.links[place].up,
+            mtu: self.ports[place].mtu,
+        }
+    }
+
+    /// How often a port's link went down.
+    pub(super) fn downs(&self, place: usize) -> u64 {
+        self.links[place].downs
+    }
+
+    /// Notes what the worker has been told of a port's link.
+    pub(super) fn set_link(&mut self, place: usize, link: PortLink) {
+        let known = &mut self.links[place];
+        known.downs += u64::from(known.up && !link.up);
+        known.up = link.up;
+        self.ports[place].mtu = link.mtu;
+    }
+
+    /// The MTU that a port is configured to have.
+    pub(super) fn configured_mtu(&self, place: usize) -> u16 {
+        self.node.ports[place].mtu
+    }
+
+    pub(super) fn set_configured_mtu(&mut self, place: usize, mtu: u16) {
+        self.node.ports[place].mtu = mtu;
+    }
+
     pub(super) fn neighbors(&self) -> impl Iterator<Item = (&NeighborConfig, NeighborId)> {
         self.neighbors.iter().map(|(neighbor, id)| (neighbor, *id))
     }
@@ -102,12 +145,66 @@ impl Model {
     }
 
     pub(super) fn session(&self, id: SessionId) -> Result<&SessionConfig, CommandError> {
+        self.known(id).map(|known| &known.config)
+    }
+
+    /// The worker that has a session.
+    pub(super) fn worker_of(&self, id: SessionId) -> Result<WorkerId, CommandError> {
+        self.known(id).map(|known| known.worker)
+    }
+
+    /// Which worker has which session. `moving`: one that is to go to another worker.
+    pub(super) fn owners(&self, moving: Option<(SessionId, WorkerId)>) -> Owners {
+        let sessions = self.sessions.iter().map(|(&id, known)| {
+            let to = moving.filter(|(moving, _)| *moving == id);
+            let worker = to.map_or(known.worker, |(_, to)| to);
+            (id, worker, known.config.flow)
+        });
+        Owners::new(sessions, moving.map(|(id, _)| id))
+    }
+
+    /// Notes that a session is another worker's now.
+    pub(super) fn note_move(&mut self, id: SessionId, to: WorkerId) {
+        if let Some(known) = self.sessions.get_mut(&id) {
+            known.worker = to;
+        }
+    }
+
+    /// The worker that a configuration names.
+    pub(super) fn pinned(&self, config: &SessionConfig) -> Result<Option<WorkerId>, CommandError> {
+        let Some(worker) = config.worker else {
+            return Ok(None);
+        };
+        let known = (0..self.node.workers).contains(&worker);
+        let unknown = CommandError::Unknown {
+            what: "worker",
+            name: worker.to_string(),
+        };
+        known
+            .then_some(Some(WorkerId(worker as u16)))
+            .ok_or(unknown)
+    }
+
+    /// The worker with the least to do: that whose sessions' rates add up to the least.
+    fn least_loaded(&self) -> WorkerId {
+        if self.node.workers == 1 {
+            return WorkerId::FIRST;
+        }
+        let mut rates = vec![0; self.node.workers];
+        for known in self.sessions.values() {
+            rates[known.worker.place()] += u64::from(known.config.max_rate_pps);
+        }
+        let least = rates.iter().enumerate().min_by_key(|(_, rate)| **rate);
+        least.map_or(WorkerId::FIRST, |(place, _)| WorkerId(place as u16))
+    }
+
+    fn known(&self, id: SessionId) -> Result<&Known, CommandError> {
         let known = self.sessions.get(&id);
         let unknown = || CommandError::Unknown {
             what: "session",
             name: id.0.to_string(),
         };
-        known.map(|known| &known.config).ok_or_else(unknown)
+        known.ok_or_else(unknown)
     }
 
     /// Makes a session for the worker: its memory is taken here.
@@ -209,7 +306,8 @@ impl Model {
     /// A session that could fill the pool by itself would starve the others. An explicit pool size is the operator's
     /// word, so nothing is checked before all of the configuration is there.
     fn check_room(&self, config: &SessionConfig) -> Result<(), CommandError> {
-        let free = self.packets.saturating_sub(self.promised + RESERVE);
+        let reserve = RESERVE + held_by_others(&self.node);
+        let free = self.packets.saturating_sub(self.promised + reserve);
         let needed = held_max(config);
         if needed <= free || self.node.pool_packets.is_some() {
             return Ok(());
@@ -236,12 +334,10 @@ impl Model {
         let mut known = Vec::with_capacity(config.clients.len());
         let before = self.sessions.get(&config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
+        let before = before.iter().map(|(key, client)| (identity(client), *key));
+        let before: HashMap<_, _> = before.collect();
         for client in &config.clients {
-            let same = before
-                .iter()
-                .find(|(_, old)| is_same(old, client))
-                .map(|(key, _)| *key);
-            let key = same.unwrap_or_else(|| {
+            let key = before.get(&identity(client)).copied().unwrap_or_else(|| {
                 self.next_key += 1;
                 ClientKey(self.next_key)
             });
@@ -261,10 +357,15 @@ impl Model {
             };
             clients.push(client, entry);
         }
+        let worker = match self.worker_of(config.id) {
+            Ok(worker) => worker,
+            Err(_) => self.pinned(config)?.unwrap_or_else(|| self.least_loaded()),
+        };
         Ok((
             clients,
             Known {
                 config: config.clone(),
+                worker,
                 clients: known,
             },
         ))
@@ -335,7 +436,8 @@ impl Model {
         let protocol = overlay::NeighborConfig {
             hello_interval: self.node.hello_interval,
             detect_mult: self.node.detect_mult,
-            repair_rate_pps: config.repair_rate_pps,
+            // Each worker answers for its own sessions.
+            repair_rate_pps: (config.repair_rate_pps / self.node.workers as u32).max(1),
         };
         Ok((
             protocol,
@@ -347,8 +449,12 @@ impl Model {
         ))
     }
 
-    pub(super) fn add_neighbor(&mut self, config: NeighborConfig, id: NeighborId) {
-        self.neighbors.push((config, id));
+    /// Notes what a worker calls a neighbor. All call it the same, since they were told the same.
+    pub(super) fn add_neighbor(&mut self, config: &NeighborConfig, id: NeighborId) {
+        match self.neighbor(&config.name) {
+            None => self.neighbors.push((config.clone(), id)),
+            Some(known) => debug_assert_eq!(known, id, "{}", config.name),
+        }
     }
 
     pub(super) fn unused_neighbor(&self, name: &str) -> Result<NeighborId, CommandError> {

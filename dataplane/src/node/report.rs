@@ -11,7 +11,7 @@ use crate::snapshot::{
     ClientSnapshot, KernelSnapshot, NeighborSnapshot, PoolSnapshot, PortSnapshot, SessionSnapshot,
     Snapshot, StageSnapshot, WorkerSnapshot,
 };
-use crate::worker::{Report, Stage, StageCounts};
+use crate::worker::{Report, Stage, StageCounts, WorkerId};
 
 impl Model {
     /// A snapshot with all its names, to be filled in by the worker.
@@ -28,10 +28,13 @@ impl Model {
                 .enumerate()
                 .map(|(place, port)| self.port_names(place, port))
                 .collect(),
-            workers: vec![WorkerSnapshot {
-                cpu: self.config().cpu,
-                ..Default::default()
-            }],
+            workers: (0..self.config().workers)
+                .map(|worker| WorkerSnapshot {
+                    worker,
+                    cpu: self.config().cpus.get(worker).copied(),
+                    ..WorkerSnapshot::default()
+                })
+                .collect(),
             neighbors,
             pools: pools
                 .map(|name| PoolSnapshot {
@@ -47,6 +50,8 @@ impl Model {
             parents: vec![None; snapshot.sessions.len()],
             neighbors: ids,
             drops: DropCounters::new(),
+            worker: WorkerId::FIRST,
+            stashed: [0; 2],
             filled: 0,
             snapshot: Box::new(snapshot),
             to,
@@ -75,7 +80,7 @@ impl Model {
         let Some(config) = self.config().ports.get(place) else {
             return PortSnapshot::default();
         };
-        let stats = port.stats();
+        let (link, stats) = (self.link(place), port.stats());
         PortSnapshot {
             name: config.name.clone(),
             device: match &config.device {
@@ -84,8 +89,10 @@ impl Model {
             driver: port.driver().into(),
             mac: crate::frame::Mac(port.mac()).to_string(),
             address: format!("{}/{}", config.address, config.prefix_len),
-            link_up: port.link_up(),
-            mtu: config.mtu,
+            link_up: link.up,
+            downs: self.downs(place),
+            mtu: link.mtu,
+            configured_mtu: config.mtu,
             chained: port.chained(),
             kernel: config.kernel.as_ref().map(|kernel| KernelSnapshot {
                 interface: kernel.interface.clone(),

@@ -8,23 +8,26 @@ use crossbeam::channel::{Sender, bounded};
 use crossbeam::queue::ArrayQueue;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use overlay::{Epoch, Node};
+use overlay::{Epoch, Instant, Node};
 use thiserror::Error;
 
 use super::model::Model;
 use super::{CommandError, Dataplane};
-use crate::arp::{ArpPort, ArpTable};
+use crate::arp::ArpTable;
 use crate::config::{Device, KernelConfig, NodeConfig, PortConfig};
 use crate::device::data_room;
 use crate::eal::{Eal, EalError};
 use crate::encap::MAX_HEADERS;
 use crate::frame::Mac;
 use crate::kernel::Kernel;
+use crate::payload::SharedPayload;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
+use crate::rx::RxQueue;
 use crate::sizing::{headers_needed, packets_needed};
+use crate::tx::{CAPACITY, Relay, TxBuffer};
 use crate::worker::{
-    Clock, Command, EventQueue, Idler, KernelPort, Parts, Pools, Reply, RoutePort, Worker,
+    Clock, Command, EventQueue, Idler, KernelPort, Parts, Peers, Pools, Reply, RoutePort, Worker,
     WorkerPort,
 };
 
@@ -81,42 +84,94 @@ pub(super) fn epoch_now() -> Epoch {
 }
 
 pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
-    let Built {
-        worker,
+    let (mut dataplane, workers, eal) = build(&config)?.split()?;
+    for (place, worker) in workers.into_iter().enumerate() {
+        let thread = spawn(worker, &config, place, eal.clone())?;
+        dataplane.workers.push(thread);
+    }
+    Ok(dataplane)
+}
+
+/// A node whose workers have no threads yet.
+pub(crate) struct Built {
+    pub(crate) workers: Vec<Worker>,
+    pub(super) model: Model,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) commands: Vec<Sender<Command>>,
+    pub(super) events: EventQueue,
+    pub(super) kernel: Kernel,
+    pub(crate) eal: Eal,
+}
+
+impl Built {
+    /// The control plane's handle, and what the workers' threads are to have.
+    pub(crate) fn split(self) -> Result<(Dataplane, Vec<Worker>, Eal), StartError> {
+        let dataplane = Dataplane {
+            model: self.model.into(),
+            ports: self.ports,
+            commands: self.commands,
+            events: self.events,
+            workers: Vec::with_capacity(self.workers.len()),
+            is_drained: false,
+            _kernel: self.kernel.start()?,
+            looking: Mutex::default(),
+        };
+        Ok((dataplane, self.workers, self.eal))
+    }
+}
+
+/// Starts the EAL, opens the ports and makes the workers, with the neighbors and sessions of the configuration.
+pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
+    let (eal, pools, packets) = memory(config)?;
+    let Opened {
+        ports,
+        of_workers,
+        kernel,
+    } = open_ports(config, &pools)?;
+    let route_ports = ports.iter().zip(&config.ports);
+    let route_ports = route_ports.map(|(port, config)| RoutePort {
+        mac: Mac(port.mac()),
+        mtu: config.mtu,
+        mtu_max: port.mtu_max(),
+    });
+    let clock = Clock::new();
+    let epoch = epoch_now();
+    let events = Arc::new(ArrayQueue::new(EVENTS));
+    let mut model = Model::new(config, route_ports.collect(), packets, clock.clone());
+    let mut commands = Vec::new();
+    let mut workers = Vec::new();
+    let mut peers = peers(config);
+    for ports in of_workers {
+        let (to_worker, from_control) = bounded(COMMANDS);
+        commands.push(to_worker);
+        workers.push(Worker::new(Parts {
+            node: protocol(config, (clock.now(), epoch), !workers.is_empty()),
+            arp: ArpTable::new(ports.iter().map(WorkerPort::arp_port).collect()),
+            ports,
+            pools: pools.handles(),
+            peers: peers.next(),
+            idler: Idler::new(config.idle),
+            max_sessions: config.max_sessions,
+            overlay_port: config.overlay_port,
+            commands: from_control,
+            events: Arc::clone(&events),
+            clock: clock.clone(),
+        }));
+    }
+    populate(&mut workers, &mut model, config)?;
+    Ok(Built {
+        workers,
         model,
         ports,
         commands,
         events,
         kernel,
         eal,
-    } = build(&config)?;
-    let kernel = kernel.start()?;
-    let worker = spawn(worker, &config, eal)?;
-    Ok(Dataplane {
-        model: model.into(),
-        ports,
-        commands,
-        events,
-        worker: Some(worker),
-        is_drained: false,
-        _kernel: kernel,
-        looking: Mutex::default(),
     })
 }
 
-/// A node whose worker has no thread yet.
-pub(crate) struct Built {
-    pub(crate) worker: Worker,
-    pub(super) model: Model,
-    pub(crate) ports: Vec<Port>,
-    pub(crate) commands: Sender<Command>,
-    pub(super) events: EventQueue,
-    pub(super) kernel: Kernel,
-    pub(crate) eal: Eal,
-}
-
-/// Starts the EAL, opens the ports and makes the worker, with the neighbors and sessions of the configuration.
-pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
+/// The EAL and the pools, and how many buffers there are for packets.
+fn memory(config: &NodeConfig) -> Result<(Eal, Pools, usize), StartError> {
     let packets = config
         .pool_packets
         .unwrap_or_else(|| packets_needed(config));
@@ -139,59 +194,95 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         headers: Pool::new(&eal, "headers", headers, header_room)?,
         exhausted: [0; 2],
     };
+    Ok((eal, pools, packets))
+}
+
+/// The ports, each worker's part of them, and the kernel's.
+struct Opened {
+    ports: Vec<Port>,
+    of_workers: Vec<Vec<WorkerPort>>,
+    kernel: Kernel,
+}
+
+fn open_ports(config: &NodeConfig, pools: &Pools) -> Result<Opened, StartError> {
     let mut ports = Vec::new();
-    let mut worker_ports = Vec::new();
+    let mut of_workers: Vec<Vec<WorkerPort>> = Vec::new();
+    of_workers.resize_with(config.workers, Vec::new);
     let udp_ports = [config.tree_port, config.overlay_port];
     let mut kernel = Kernel::new()?;
+    let count = config.workers as u16;
     for port in &config.ports {
-        let (opened, rx, tx) = Port::open(&port.name, &port.device, port.mtu, &pools.packets)?;
-        let mut worker_port = WorkerPort::new(port, udp_ports, &opened, (rx, tx));
-        worker_port.kernel = open_kernel_port(&mut kernel, port, &worker_port)?;
-        worker_ports.push(worker_port);
+        let (opened, rx, tx) =
+            Port::open_for(&port.name, &port.device, port.mtu, (&pools.packets, count))?;
+        let queues = share(rx, tx, config.workers);
+        for (place, ((rx, tx, relays), worker)) in queues.zip(&mut of_workers).enumerate() {
+            let mut own = WorkerPort::new(port, udp_ports, &opened, (rx, tx));
+            own.relays = relays;
+            if place == 0 {
+                own.kernel = open_kernel_port(&mut kernel, port, &own)?;
+            } else {
+                own.impaired_by_first = own.impaired.take().is_some();
+                own.kernel_of_first = port.kernel.is_some();
+            }
+            worker.push(own);
+        }
         ports.push(opened);
     }
-    let (commands, for_worker) = bounded(COMMANDS);
-    let events = Arc::new(ArrayQueue::new(EVENTS));
-    let clock = Clock::new();
+    Ok(Opened {
+        ports,
+        of_workers,
+        kernel,
+    })
+}
+
+/// The queues of a port, one each way for each worker; those without send by those of the first.
+fn share(
+    rx: Vec<RxQueue>,
+    mut tx: Vec<TxBuffer>,
+    workers: usize,
+) -> impl Iterator<Item = (Option<RxQueue>, TxBuffer, Vec<Relay>)> {
+    let mut relays = Vec::new();
+    for _ in tx.len()..workers {
+        let relay = Arc::new(ArrayQueue::new(CAPACITY));
+        tx.push(tx[0].relayed(Arc::clone(&relay)));
+        relays.push(relay);
+    }
+    let rx = rx
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat_with(|| None));
+    rx.zip(tx)
+        .map(move |(rx, tx)| (rx, tx, std::mem::take(&mut relays)))
+}
+
+/// A worker's part of the protocol. The first one speaks to the neighbors, the others listen.
+fn protocol(
+    config: &NodeConfig,
+    (now, epoch): (Instant, Epoch),
+    quiet: bool,
+) -> Node<SharedPayload> {
     let node = overlay::NodeConfig {
-        epoch: epoch_now(),
+        epoch,
         hello_interval: config.hello_interval,
         hold_down: config.hold_down,
         max_neighbors: NEIGHBORS_MAX.min(config.neighbors.len() + config.max_sessions),
         max_sessions: config.max_sessions,
     };
-    let arp_ports = worker_ports.iter().map(|port| ArpPort {
-        mac: port.local.mac,
-        address: port.address(),
-    });
-    let worker = Worker::new(Parts {
-        node: Node::new(clock.now(), node),
-        arp: ArpTable::new(arp_ports.collect()),
-        ports: worker_ports,
-        pools,
-        idler: Idler::new(config.idle),
-        max_sessions: config.max_sessions,
-        overlay_port: config.overlay_port,
-        commands: for_worker,
-        events: Arc::clone(&events),
-        clock: clock.clone(),
-    });
-    let route_ports = ports.iter().zip(&config.ports);
-    let route_ports = route_ports.map(|(port, config)| RoutePort {
-        mac: Mac(port.mac()),
-        mtu: config.mtu,
-    });
-    let mut model = Model::new(config, route_ports.collect(), packets, clock);
-    let worker = populate(worker, &mut model, config)?;
-    Ok(Built {
-        worker,
-        model,
-        ports,
-        commands,
-        events,
-        kernel,
-        eal,
-    })
+    let mut node = Node::new(now, node);
+    if quiet {
+        node.keep_quiet();
+    }
+    node
+}
+
+/// What ties workers together, for each of them; nothing for one that is alone.
+fn peers(config: &NodeConfig) -> impl Iterator<Item = Peers> {
+    let workers = if config.workers > 1 {
+        config.workers
+    } else {
+        0
+    };
+    Peers::all(workers as u16)
 }
 
 /// Makes the kernel interface of a port, if it is to have one.
@@ -218,21 +309,24 @@ fn open_kernel_port(
 
 /// Adds the neighbors and sessions of the configuration before the first packet.
 fn populate(
-    mut worker: Worker,
+    workers: &mut [Worker],
     model: &mut Model,
     config: &NodeConfig,
-) -> Result<Worker, CommandError> {
+) -> Result<(), CommandError> {
     for neighbor in &config.neighbors {
         let (protocol, adjacent) = model.new_neighbor(neighbor)?;
-        let Reply::Neighbor(id) = worker.add_neighbor(model.now(), protocol, adjacent) else {
-            return Err(CommandError::NoRoom(
-                "the node can't hold that many neighbors".into(),
-            ));
-        };
-        model.add_neighbor(neighbor.clone(), id);
+        for worker in workers.iter_mut() {
+            let Reply::Neighbor(id) = worker.add_neighbor(model.now(), protocol, adjacent) else {
+                return Err(CommandError::NoRoom(
+                    "the node can't hold that many neighbors".into(),
+                ));
+            };
+            model.add_neighbor(neighbor, id);
+        }
     }
     for session in &config.sessions {
         let (new, clients, known) = model.new_session(session)?;
+        let worker = &mut workers[known.worker.place()];
         let Reply::Done = worker.add_session(model.now(), new, clients) else {
             return Err(CommandError::NoRoom(
                 "max_sessions is less than there are sessions".into(),
@@ -240,17 +334,26 @@ fn populate(
         };
         model.note(known);
     }
-    Ok(worker)
+    let owners = Arc::new(model.owners(None));
+    for worker in workers.iter_mut() {
+        worker.follow_owners(model.now(), Arc::clone(&owners));
+    }
+    Ok(())
 }
 
 fn spawn(
     worker: Worker,
     config: &NodeConfig,
+    place: usize,
     eal: Eal,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
-    let cpu = config.cpu;
+    let cpu = config.cpus.get(place).copied();
+    let name = match config.workers {
+        1 => "worker".to_owned(),
+        _ => format!("worker-{place}"),
+    };
     let (ready, started) = bounded(1);
-    let thread = Builder::new().name("worker".into()).spawn(move || {
+    let thread = Builder::new().name(name).spawn(move || {
         let registered = set_up_thread(cpu).and_then(|()| eal.register_thread());
         match registered {
             Ok(_registration) => {

@@ -45,7 +45,24 @@ impl Worker {
 
     /// Takes off the wire what `port` has sent, where that is a loop.
     pub(crate) fn discard(&mut self, port: PortIndex) {
-        self.ports[usize::from(port.0)].rx.discard();
+        if let Some(rx) = &mut self.ports[usize::from(port.0)].rx {
+            rx.discard();
+        }
+    }
+
+    /// Takes up to 64 frames of that off the wire.
+    #[cfg(test)]
+    pub(crate) fn discard_some(&mut self, port: PortIndex) {
+        let mut burst = crate::rx::Burst::<64>::new();
+        if let Some(rx) = &mut self.ports[usize::from(port.0)].rx {
+            rx.recv(&mut burst);
+        }
+    }
+
+    /// Frames that the device behind `port` has not taken yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, port: PortIndex) -> usize {
+        self.ports[usize::from(port.0)].tx.len()
     }
 
     /// Frames that the device behind `port` has taken.

@@ -1,5 +1,6 @@
 //! What the control plane has a worker do while packets flow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -8,7 +9,10 @@ use overlay::{
 };
 
 use super::stages::Look;
-use super::{Adjacent, Clients, NewSession, Report, Route, StageCounts, Worker, upstream_of};
+use super::{
+    Adjacent, Clients, NewSession, Owners, PortLink, Report, Route, StageCounts, Worker, WorkerId,
+    upstream_of,
+};
 use crate::config::Impairment;
 use crate::frame::PortIndex;
 use crate::rx::Burst;
@@ -23,6 +27,11 @@ pub(crate) enum Command {
     AddNeighbor(NeighborConfig, Adjacent, Sender<Reply>),
     RemoveNeighbor(NeighborId, Sender<Reply>),
     Impair(PortIndex, Option<Impairment>, Sender<Reply>),
+    /// Says which worker has which session.
+    FollowOwners(Arc<Owners>, Sender<Reply>),
+    /// Has a session go to another worker, and the owners be these from then on.
+    GiveAway(SessionId, WorkerId, Arc<Owners>, Sender<Reply>),
+    SetLink(PortIndex, PortLink, Sender<Reply>),
     Report(Box<Report>),
     /// Counts the cycles of each stage for this long.
     Look(Duration, Sender<StageCounts>),
@@ -45,6 +54,7 @@ pub(crate) enum Reply {
 pub(crate) enum Leftover {
     Session(NewSession),
     Clients(Clients),
+    Owners(Arc<Owners>),
 }
 
 impl Worker {
@@ -72,6 +82,12 @@ impl Worker {
                 Command::Impair(port, settings, to) => {
                     (self.impair_port(now, port, settings.as_ref()), to)
                 }
+                Command::FollowOwners(owners, to) => (self.follow_owners(now, owners), to),
+                Command::GiveAway(id, worker, owners, to) => {
+                    self.give_away(now, (id, worker), owners, to);
+                    continue;
+                }
+                Command::SetLink(port, link, to) => (self.set_link(port, link), to),
                 Command::Report(report) => {
                     self.report = Some(report);
                     continue;
@@ -101,11 +117,36 @@ impl Worker {
         session: NewSession,
         clients: Clients,
     ) -> Reply {
-        let NewSession { session, route } = session;
+        let index = match self.install(now, session) {
+            Ok(index) => index,
+            Err(session) => return Reply::Left(Leftover::Session(session)),
+        };
+        let none = self.set_clients(now, index, clients);
+        debug_assert!(none.is_empty());
+        Reply::Done
+    }
+
+    /// Puts a session in its place, new or from another worker.
+    pub(super) fn install(
+        &mut self,
+        now: Instant,
+        session: NewSession,
+    ) -> Result<SessionIndex, NewSession> {
+        let NewSession { session, mut route } = session;
         let index = match self.node.add_session(now, session) {
             Ok(index) => index,
-            Err(session) => return Reply::Left(Leftover::Session(NewSession { session, route })),
+            Err(session) => return Err(NewSession { session, route }),
         };
+        // What the worker before knew of next hops need not be asked for again.
+        route.clients.resolve(|port, next_hop, mac| {
+            let known = self.arp.want(now, port, next_hop);
+            if known.is_none()
+                && let Some(mac) = mac
+            {
+                self.arp.hear(now, port, next_hop, mac);
+            }
+            known.or(mac)
+        });
         if let Some(flow) = route.flow {
             self.flows.insert(flow, index);
             for &port in &route.proxies {
@@ -116,9 +157,7 @@ impl Worker {
             self.routes.resize_with(index.0 + 1, || None);
         }
         self.routes[index.0] = Some(route);
-        let none = self.set_clients(now, index, clients);
-        debug_assert!(none.is_empty());
-        Reply::Done
+        Ok(index)
     }
 
     fn update_session(
@@ -159,18 +198,22 @@ impl Worker {
         Reply::Left(Leftover::Session(NewSession { session, route }))
     }
 
-    /// Puts a new list of clients in place and returns the old one.
-    fn set_clients(&mut self, now: Instant, index: SessionIndex, mut clients: Clients) -> Clients {
-        clients.resolve(|port, next_hop| self.arp.want(now, port, next_hop));
+    /// Puts a new list of clients in place and returns the old one. Of those that stay nothing is looked up: a list of
+    /// thousands may be replaced while packets flow.
+    fn set_clients(&mut self, now: Instant, index: SessionIndex, clients: Clients) -> Clients {
         let session = self.node.session(index);
         let from = session.map(|session| session.lead().next());
         let epoch = session.and_then(Session::epoch);
-        let Some(route) = self.route_mut(index) else {
+        let Some(Some(route)) = self.routes.get_mut(index.0) else {
             return clients;
         };
         route.follow_epoch(epoch);
-        let old = route.clients.replace(clients, from.unwrap_or_default());
-        for (client, entry) in old.iter() {
+        let arp = &mut self.arp;
+        let resolve = |port, next_hop| arp.want(now, port, next_hop);
+        let old = route
+            .clients
+            .replace(clients, from.unwrap_or_default(), resolve);
+        for (client, entry) in old.leavers(&route.clients) {
             self.arp.unwant(entry.port, client.next_hop);
         }
         self.follow_catch_ups(now, index, &old);
@@ -220,9 +263,15 @@ impl Worker {
         let Some(this) = self.ports.get_mut(usize::from(port.0)) else {
             return Reply::Refused;
         };
+        // The first worker has what all queues of the port receive, and impairs it.
+        if self.peers.as_ref().is_some_and(|peers| !peers.is_first()) {
+            this.impaired_by_first = settings.is_some();
+            return Reply::Done;
+        }
         for held in this.impair(settings) {
             self.receive(now, port, held, &mut Burst::new());
         }
+        self.flush_handed();
         Reply::Done
     }
 

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use overlay::{Instant, Seq, SessionIndex};
+use overlay::{Instant, Seq, Session, SessionIndex};
 
 use super::{COPY_BUDGET, ClientKey, Pools, Route, Worker, WorkerPort};
 use crate::chain::Frame;
-use crate::client::{COPY_AREA, COPY_HEADERS, ClientEntry, CopyArea, CopyTemplate};
+use crate::client::{COPY_HEADERS, ClientEntry, CopyHeaders, CopyTemplate};
 use crate::drops::{DropCounters, DropReason};
 use crate::frame::{IPV4_LEN, InnerHeader, PortIndex};
 use crate::payload::SharedPayload;
@@ -50,7 +50,11 @@ impl Worker {
     }
 
     /// Sends each client of the session its copy of a packet, which the session holds; returns how many copies that were.
+    #[inline]
     fn fan_out(&mut self, now: Instant, (index, seq): (SessionIndex, Seq), budget: usize) -> usize {
+        if self.send_to_only_client(index, seq) {
+            return 1;
+        }
         let session = self.node.session(index);
         let held = session.and_then(|session| Some((session, session.packet(seq)?)));
         let (Some((session, payload)), Some(Some(route))) = (held, self.routes.get_mut(index.0))
@@ -80,6 +84,45 @@ impl Worker {
         reached
     }
 
+    /// Sends a session's only client its copy in the buffer that the packet came in; `false` where there are others, somebody
+    /// else has the buffer, or something else stands in the way.
+    #[inline]
+    fn send_to_only_client(&mut self, index: SessionIndex, seq: Seq) -> bool {
+        let Some(Some(route)) = self.routes.get_mut(index.0) else {
+            return false;
+        };
+        if route.clients.len() != 1 || !route.clients.all_take(seq) {
+            return false;
+        }
+        route.follow_epoch(self.node.session(index).and_then(Session::epoch));
+        let Some(payload) = self.node.packet_mut(index, seq) else {
+            return false;
+        };
+        let Ok(inner) = InnerHeader::read(payload.headers()) else {
+            return false;
+        };
+        let Some(client) = route.clients.entries_mut(0..1).first_mut() else {
+            return false;
+        };
+        let port = &mut self.ports[usize::from(client.port.0)];
+        let packet = CopyTemplate::new(&inner);
+        if packet.is_too_big(port) {
+            return false;
+        }
+        let frame = payload.frame_in_place::<COPY_HEADERS>(|headers| client.fill(headers, &packet));
+        let Some(frame) = frame else {
+            return false;
+        };
+        match port.send(frame) {
+            Ok(()) => client.packets += 1,
+            Err(reason) => {
+                client.dropped += 1;
+                self.drops.count(reason);
+            }
+        }
+        true
+    }
+
     /// Goes on with a packet; the clients may be others than when it began.
     fn resume(&mut self, now: Instant, mut unfinished: Unfinished, budget: usize) -> usize {
         let Some(Some(route)) = self.routes.get_mut(unfinished.index.0) else {
@@ -102,6 +145,20 @@ impl Worker {
             self.unfinished = Some(unfinished);
         }
         reached - places.start
+    }
+
+    /// Sends the rest of a packet of this session that has not gone to all clients yet, as far as ports have room;
+    /// returns whether there is none left.
+    pub(super) fn finish_fan_out(&mut self, now: Instant, index: SessionIndex) -> bool {
+        let unfinished = self
+            .unfinished
+            .take_if(|unfinished| unfinished.index == index);
+        if let Some(unfinished) = unfinished {
+            self.resume(now, unfinished, usize::MAX);
+        }
+        self.unfinished
+            .as_ref()
+            .is_none_or(|unfinished| unfinished.index != index)
     }
 
     /// The session is removed: nobody gets any more of it.
@@ -145,7 +202,7 @@ impl FanOut<'_> {
             payload: plain.as_ref().unwrap_or(payload),
             pools: self.pools,
         };
-        let end = places.end.min(places.start + budget);
+        let end = places.end.min(places.start.saturating_add(budget));
         let mut place = places.start;
         while place < end {
             if self.ports.iter().any(|port| port.is_full(self.now)) {
@@ -188,6 +245,14 @@ impl FanOut<'_> {
     }
 }
 
+impl CopyTemplate {
+    /// Whether the packet is too long for the port.
+    #[inline]
+    fn is_too_big(&self, port: &WorkerPort) -> bool {
+        self.udp_len > port.mtu.saturating_sub(IPV4_LEN as u16)
+    }
+}
+
 /// The copies of a packet.
 pub(super) struct Copies<'a> {
     pub(super) packet: &'a CopyTemplate,
@@ -196,18 +261,12 @@ pub(super) struct Copies<'a> {
 }
 
 impl Copies<'_> {
-    /// Whether the packet is too long for the port.
-    #[inline]
-    fn is_too_big(&self, port: &WorkerPort) -> bool {
-        self.packet.udp_len > port.mtu.saturating_sub(IPV4_LEN as u16)
-    }
-
     /// Sends clients behind one port, whose next hops are known, their copies all at once, and counts them. `false`: none
     /// was sent, since something stands in the way that has to be looked at for each of them.
     #[inline]
     fn send_batch(&self, clients: &mut [ClientEntry], port: &mut WorkerPort) -> bool {
         let chained = port.chained && self.payload.can_be_chained();
-        if !chained || self.is_too_big(port) || !port.has_room_for(clients.len()) {
+        if !chained || self.packet.is_too_big(port) || !port.has_room_for(clients.len()) {
             return false;
         }
         let Some(buffers) = self.pools.headers.take::<CHUNK>(clients.len()) else {
@@ -216,10 +275,10 @@ impl Copies<'_> {
         let packet = self.packet;
         let headers = clients.iter_mut().map(|client| {
             client.packets += 1;
-            move |area: &mut CopyArea| client.fill(area, packet)
+            move |area: &mut CopyHeaders| client.fill(area, packet)
         });
         port.tx
-            .push_chains::<COPY_HEADERS, COPY_AREA, CHUNK>(buffers, self.payload, headers);
+            .push_chains::<COPY_HEADERS, CHUNK>(buffers, self.payload, headers);
         port.flush_bursts();
         true
     }
@@ -243,7 +302,7 @@ impl Copies<'_> {
         if !client.is_resolved() {
             return Err(DropReason::ArpUnresolved);
         }
-        if self.is_too_big(port) {
+        if self.packet.is_too_big(port) {
             return Err(DropReason::TooBig);
         }
         let mut head = self
@@ -251,7 +310,7 @@ impl Copies<'_> {
             .headers
             .alloc()
             .ok_or(DropReason::NoHeaderBuffer)?;
-        let area = head.restart::<COPY_HEADERS, COPY_AREA>();
+        let area = head.restart::<COPY_HEADERS>();
         client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, self.packet);
         port.join(head, self.payload, &self.pools.packets)
     }

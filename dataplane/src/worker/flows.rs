@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
-use overlay::SessionIndex;
 
 use crate::config::Flow;
 use crate::frame::InnerHeader;
@@ -18,27 +17,27 @@ impl Destination {
     }
 }
 
-/// The flows of the sessions that begin here.
-#[derive(Debug, Default)]
-pub(super) struct Flows {
+/// What is known of the flows of sessions that begin here.
+#[derive(Debug)]
+pub(super) struct Flows<T> {
     /// Those from one source alone: looked at first. Empty in most nodes, which then pay nothing for it.
-    of_one: HashMap<(Destination, Ipv4Addr), SessionIndex>,
-    of_any: HashMap<Destination, SessionIndex>,
+    of_one: HashMap<(Destination, Ipv4Addr), T>,
+    of_any: HashMap<Destination, T>,
 }
 
-impl Flows {
-    pub(super) fn with_capacity(sessions: usize) -> Flows {
+impl<T: Copy> Flows<T> {
+    pub(super) fn with_capacity(sessions: usize) -> Flows<T> {
         Flows {
             of_one: HashMap::new(),
             of_any: HashMap::with_capacity(sessions),
         }
     }
 
-    pub(super) fn insert(&mut self, flow: Flow, index: SessionIndex) {
+    pub(super) fn insert(&mut self, flow: Flow, session: T) {
         let destination = Destination::new(flow.destination, flow.port);
         match flow.source {
-            Some(source) => self.of_one.insert((destination, source), index),
-            None => self.of_any.insert(destination, index),
+            Some(source) => self.of_one.insert((destination, source), session),
+            None => self.of_any.insert(destination, session),
         };
     }
 
@@ -50,9 +49,9 @@ impl Flows {
         };
     }
 
-    /// The session of a packet with that header.
+    /// That of the packet with that header.
     #[inline]
-    pub(super) fn find(&self, packet: &InnerHeader) -> Option<SessionIndex> {
+    pub(super) fn find(&self, packet: &InnerHeader) -> Option<T> {
         let destination = Destination::new(packet.destination, packet.destination_port);
         let of_one = self.of_one.get(&(destination, packet.source));
         of_one.or_else(|| self.of_any.get(&destination)).copied()
@@ -61,6 +60,8 @@ impl Flows {
 
 #[cfg(test)]
 mod tests {
+    use overlay::SessionIndex;
+
     use super::*;
 
     const GROUP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);

@@ -107,13 +107,29 @@ impl Worker {
         frame: &[u8],
         reason: DropReason,
     ) {
+        if !self.offer_to_kernel(now, port, frame, reason) {
+            self.drops.count(reason);
+        }
+    }
+
+    /// Offers the kernel a frame that is nothing to us. `false`: it is nothing to the kernel either.
+    pub(super) fn offer_to_kernel(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        frame: &[u8],
+        reason: DropReason,
+    ) -> bool {
         let this = &mut self.ports[usize::from(port.0)];
         let kernel = this.kernel.as_mut().filter(|_| reason.is_for_kernel());
         let offered = kernel.map(|kernel| kernel.offer(now, frame, &this.local));
         match offered {
-            Some(Ok(true)) => {}
-            Some(Err(beyond)) => self.drops.count(beyond),
-            Some(Ok(false)) | None => self.drops.count(reason),
+            Some(Ok(is_for_it)) => is_for_it,
+            Some(Err(beyond)) => {
+                self.drops.count(beyond);
+                true
+            }
+            None => false,
         }
     }
 

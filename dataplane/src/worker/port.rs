@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use overlay::Instant;
 
-use super::TX_ROOM;
 use super::kernel::KernelPort;
+use super::{PortLink, TX_ROOM};
+use crate::arp::ArpPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
+use crate::device::frame_len;
 use crate::drops::DropReason;
 use crate::frame::{Local, Mac};
 use crate::impair::Impaired;
@@ -17,23 +19,30 @@ use crate::payload::SharedPayload;
 use crate::pool::Pool;
 use crate::rx::RxQueue;
 use crate::snapshot::ImpairmentSnapshot;
-use crate::tx::{BURST, TxBuffer};
+use crate::tx::{BURST, Relay, TxBuffer};
 
 /// How long a device may refuse all frames before those that wait are given up: longer than any pause of a link.
 const STUCK: Duration = Duration::from_millis(100);
 
 /// How long others wait for a device that refuses all frames: a full ring is sent within that, and no neighbor misses
 /// its hellos.
-const PATIENCE: Duration = Duration::from_millis(2);
+pub(super) const PATIENCE: Duration = Duration::from_millis(2);
 
 /// One port.
 pub(crate) struct WorkerPort {
     pub(crate) local: Local,
     pub(crate) mtu: u16,
+    is_up: bool,
     pub(crate) chained: bool,
-    pub(crate) rx: RxQueue,
+    /// `None` where other workers have all queues that the device has.
+    pub(crate) rx: Option<RxQueue>,
     pub(crate) tx: TxBuffer,
+    /// What workers send that have no queue of their own.
+    pub(crate) relays: Vec<Relay>,
     pub(crate) impaired: Option<Box<Impaired<Mbuf>>>,
+    /// The first worker, which is another, impairs what comes, or has the kernel's part of the port.
+    pub(crate) impaired_by_first: bool,
+    pub(crate) kernel_of_first: bool,
     /// What impairments before the present one did.
     pub(crate) impaired_before: Option<ImpairmentSnapshot>,
     /// Data packets of the tree that came, before any impairment, and those of them that it lost.
@@ -50,7 +59,7 @@ impl WorkerPort {
         config: &PortConfig,
         [tree_port, overlay_port]: [u16; 2],
         port: &crate::Port,
-        (rx, tx): (RxQueue, TxBuffer),
+        (rx, tx): (Option<RxQueue>, TxBuffer),
     ) -> WorkerPort {
         let before = ImpairmentSnapshot::default();
         let impaired = config.impairment.as_ref();
@@ -63,9 +72,13 @@ impl WorkerPort {
                 verify_payload: config.verify_payload,
             },
             mtu: config.mtu,
+            is_up: true,
             chained: port.chained(),
             rx,
             tx,
+            relays: Vec::new(),
+            impaired_by_first: false,
+            kernel_of_first: false,
             impaired: impaired.map(|settings| Box::new(Impaired::new(settings, before))),
             impaired_before: None,
             tree_offered: 0,
@@ -73,6 +86,13 @@ impl WorkerPort {
             tx_dropped: 0,
             kernel: None,
             stuck_since: None,
+        }
+    }
+
+    pub(crate) fn arp_port(&self) -> ArpPort {
+        ArpPort {
+            mac: self.local.mac,
+            address: self.local.address,
         }
     }
 
@@ -127,8 +147,27 @@ impl WorkerPort {
         }
         pushed.map_err(|_| {
             self.tx_dropped += 1;
-            DropReason::TxFull
+            if self.is_up {
+                DropReason::TxFull
+            } else {
+                DropReason::PortDown
+            }
         })
+    }
+
+    /// Follows the link. While it is down there is no room for anything, so what is for it ends at once; returns how many
+    /// frames waited and end with it.
+    pub(super) fn set_link(&mut self, link: PortLink) -> u64 {
+        self.mtu = link.mtu;
+        self.tx.set_max_frame_len(frame_len(link.mtu));
+        if self.is_up == link.up {
+            return 0;
+        }
+        self.is_up = link.up;
+        self.stuck_since = None;
+        let dropped = self.tx.set_open(link.up) as u64;
+        self.tx_dropped += dropped;
+        dropped
     }
 
     /// Whether that many frames can be queued. Makes room by a flush, if it has to.
@@ -149,13 +188,15 @@ impl WorkerPort {
     }
 
     /// Whether its device has no room now but soon will: what is still to come waits in order. One that has refused
-    /// everything for a while does not hold up the other ports; it drops what does not fit.
+    /// everything for a while, or whose link is down, does not hold up the other ports; it drops what does not fit.
     #[inline]
     pub(crate) fn is_full(&self, now: Instant) -> bool {
+        // A worker that sends for this one may wait for its CPU first, and gives up itself what the device refuses.
+        let patience = self.tx.relay().map_or(PATIENCE, |_| STUCK);
         let stuck = self
             .stuck_since
-            .is_some_and(|since| now.since(since) >= PATIENCE);
-        self.tx.room() < TX_ROOM && !stuck
+            .is_some_and(|since| now.since(since) >= patience);
+        self.tx.room() < TX_ROOM && !stuck && self.is_up
     }
 
     /// `header` before `payload`, as this port wants it.
@@ -174,6 +215,19 @@ impl WorkerPort {
         frame.ok_or(DropReason::NoPacketBuffer)
     }
 
+    /// Takes in what other workers send by this one's queue; returns how many frames.
+    pub(crate) fn relay(&mut self) -> usize {
+        let mut taken = 0;
+        for relay in &self.relays {
+            while self.tx.room() > 0
+                && let Some(frame) = relay.pop()
+            {
+                taken += usize::from(self.tx.push(frame).is_ok());
+            }
+        }
+        taken
+    }
+
     pub(crate) fn flush(&mut self) -> usize {
         if self.tx.is_empty() {
             return 0;
@@ -185,9 +239,9 @@ impl WorkerPort {
         sent
     }
 
-    /// Whether nothing waits for its device.
+    /// Whether nothing waits for its device, or for the worker that sends for this one.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.tx.is_empty()
+        self.tx.is_empty() && self.tx.relay().is_none_or(|relay| relay.is_empty())
     }
 
     /// Gives up what waits for a device that has taken nothing for long; returns how many frames that were.

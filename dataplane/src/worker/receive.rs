@@ -7,6 +7,7 @@ mod runs;
 use overlay::wire::{FLAG_SECOND, Header};
 use overlay::{Instant, Reject, SessionIndex, Tree};
 
+use super::owners::{Key, WorkerId};
 use super::{RX_BURST, Way, Worker};
 use crate::arp::{ArpOperation, ArpPacket};
 use crate::drops::DropReason;
@@ -24,12 +25,16 @@ type Rest = Burst<RX_BURST>;
 impl Worker {
     /// Takes a burst from each port; returns how many frames came.
     pub(super) fn receive_all<const SWITCHES: bool>(&mut self, now: Instant) -> usize {
-        let mut work = 0;
+        let mut work = self.receive_handed(now);
         for place in 0..self.ports.len() {
             let mut burst = Burst::<RX_BURST>::new();
-            work += self.ports[place].rx.recv(&mut burst);
+            if let Some(rx) = &mut self.ports[place].rx {
+                work += rx.recv(&mut burst);
+            }
             let port = PortIndex(place as u16);
-            if SWITCHES && self.ports[place].impaired.is_some() {
+            if SWITCHES && self.ports[place].impaired_by_first {
+                burst.for_each(|mbuf| self.hand_over(now, WorkerId::FIRST, (port, mbuf)));
+            } else if SWITCHES && self.ports[place].impaired.is_some() {
                 self.impair(now, port, burst);
                 work += self.receive_impaired(now, port);
             } else {
@@ -38,16 +43,22 @@ impl Worker {
                 }
             }
         }
+        self.flush_handed();
         work
     }
 
-    fn impair(&mut self, now: Instant, port: PortIndex, burst: Burst<RX_BURST>) {
+    pub(super) fn impair(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        frames: impl Iterator<Item = Mbuf>,
+    ) {
         let this = &mut self.ports[usize::from(port.0)];
         let Some(impaired) = &mut this.impaired else {
             return;
         };
         let packets = &self.pools.packets;
-        for mbuf in burst {
+        for mbuf in frames {
             let is_tree = is_tree_data(mbuf.data(), this.local.tree_port);
             let len = mbuf.len();
             let fate = impaired.offer(now, mbuf, len, |mbuf| packets.copy(mbuf.data()));
@@ -83,8 +94,14 @@ impl Worker {
             }) => self.receive_data((now, port), (header, channel), (mbuf, inner), rest),
             Ok(Parsed::Flow { inner }) => match self.flows.find(&inner.header) {
                 Some(index) => self.receive_flow((now, port), (index, mbuf), &inner, rest),
-                None => return self.end_here(now, port, mbuf.data(), DropReason::FlowUnknown),
+                None => {
+                    let unknown = (Key::Flow(&inner.header), DropReason::FlowUnknown);
+                    return self.pass_on(now, (port, mbuf), unknown);
+                }
             },
+            Ok(parsed) if self.is_elsewhere(&parsed) => {
+                return self.redirect(now, (port, mbuf), &parsed);
+            }
             Ok(Parsed::Unicast {
                 header,
                 source,
@@ -121,7 +138,7 @@ impl Worker {
             Ok(Parsed::Arp(packet)) => {
                 return self.receive_arp(now, port, &packet, mbuf.data());
             }
-            Err(reason) => return self.end_here(now, port, mbuf.data(), reason),
+            Err(reason) => return self.end_frame(now, (port, mbuf), reason),
         };
         if let Err(reason) = taken {
             self.drops.count(reason);
@@ -192,24 +209,34 @@ impl Worker {
             self.send_bytes(port, answer.as_bytes());
         }
     }
-
     /// An ARP packet. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and
     /// what is not for us; requests for our addresses are answered here alone.
     #[cold]
     fn receive_arp(&mut self, now: Instant, port: PortIndex, packet: &ArpPacket, frame: &[u8]) {
-        let action = match self.arp.handle(now, port, packet) {
-            Ok(action) => action,
-            Err(reason) => return self.end_here(now, port, frame, reason),
-        };
+        if let Err(reason) = self.learn(now, port, (packet, frame), true) {
+            self.end_here(now, port, frame, reason);
+        }
+    }
+
+    /// Takes in an ARP packet, and answers it if it may.
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        port: PortIndex,
+        (packet, frame): (&ArpPacket, &[u8]),
+        may_answer: bool,
+    ) -> Result<(), DropReason> {
+        let action = self.arp.handle(now, port, packet)?;
         if packet.operation == ArpOperation::Reply {
             self.copy_to_kernel(now, port, frame);
         }
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
-        if let Some(reply) = action.reply {
+        if let Some(reply) = action.reply.filter(|_| may_answer) {
             self.send_bytes(port, &reply);
         }
+        Ok(())
     }
 }
 

@@ -5,11 +5,12 @@
 
 use crossbeam::channel::Sender;
 use overlay::wire::HelloState;
-use overlay::{Instant, NeighborId, SessionId};
+use overlay::{Instant, Neighbor, NeighborId, SessionId, SessionIndex};
 
-use super::Worker;
+use super::{Worker, WorkerId};
 use crate::drops::DropCounters;
 use crate::frame::Mac;
+use crate::rx::RxQueue;
 use crate::snapshot::{NeighborSnapshot, SessionSnapshot, Snapshot};
 
 /// Sessions filled in one turn: about 1 µs each.
@@ -25,9 +26,21 @@ pub(crate) struct Report {
     /// Of each session in the snapshot, in order: its parent.
     pub(crate) parents: Vec<Option<NeighborId>>,
     pub(crate) drops: DropCounters,
+    /// The worker that fills it in now: one after another adds what it knows.
+    pub(crate) worker: WorkerId,
+    /// Buffers of each pool that workers have fetched ahead and that are free.
+    pub(crate) stashed: [usize; 2],
     /// Sessions filled so far.
     pub(crate) filled: usize,
     pub(crate) to: Sender<Box<Report>>,
+}
+
+impl Report {
+    /// Is for this worker to fill in next.
+    pub(crate) fn begin(&mut self, worker: WorkerId) {
+        self.worker = worker;
+        self.filled = 0;
+    }
 }
 
 impl Worker {
@@ -38,69 +51,80 @@ impl Worker {
         };
         let sessions = report.snapshot.sessions.iter_mut().zip(&mut report.parents);
         for (session, parent) in sessions.skip(report.filled).take(SESSIONS_A_TURN) {
-            *parent = self.fill_session(session);
+            if let Some(index) = self.node.find(SessionId(session.session)) {
+                session.worker = report.worker.place();
+                *parent = self.fill_session(session, index);
+            }
             report.filled += 1;
         }
         if report.filled < report.snapshot.sessions.len() {
             self.report = Some(report);
             return;
         }
-        for (neighbor, &id) in report.snapshot.neighbors.iter_mut().zip(&report.neighbors) {
-            self.fill_neighbor(now, neighbor, id);
+        for (said, &id) in report.snapshot.neighbors.iter_mut().zip(&report.neighbors) {
+            let Some(neighbor) = self.node.neighbor(id) else {
+                continue;
+            };
+            if report.worker == WorkerId::FIRST {
+                self.fill_adjacency(now, said, neighbor);
+            }
+            add_exchange(said, neighbor);
         }
-        for (mac, &id) in report.macs.iter_mut().zip(&report.neighbors) {
-            *mac = self.adjacent(id).and_then(|adjacent| adjacent.mac);
+        if report.worker == WorkerId::FIRST {
+            for (mac, &id) in report.macs.iter_mut().zip(&report.neighbors) {
+                *mac = self.adjacent(id).and_then(|adjacent| adjacent.mac);
+            }
         }
-        report.drops.clone_from(&self.drops);
-        self.fill_node(&mut report.snapshot);
+        report.drops.merge(&self.drops);
+        self.fill_node(&mut report);
         let to = report.to.clone();
         let _ = to.send(report);
     }
 
-    fn fill_node(&self, snapshot: &mut Snapshot) {
+    fn fill_node(&self, report: &mut Report) {
+        let snapshot = &mut report.snapshot;
+        let mut received = 0;
         for (port, said) in self.ports.iter().zip(&mut snapshot.ports) {
-            let (rx, tx) = (port.rx.counters(), port.tx.counters());
-            said.rx_packets = rx.packets;
-            said.rx_bytes = rx.bytes;
+            let rx = port.rx.as_ref().map(RxQueue::counters).unwrap_or_default();
+            let tx = port.tx.counters();
+            received += rx.packets;
+            said.rx_packets += rx.packets;
+            said.rx_bytes += rx.bytes;
             said.rx_nombuf += rx.no_buffer;
-            said.tx_packets = tx.packets;
-            said.tx_bytes = tx.bytes;
-            said.tx_dropped = port.tx_dropped + tx.oversize;
-            said.tree_offered = port.tree_offered;
-            said.tree_dropped = port.tree_dropped;
-            said.impairment = port.impairment_stats();
+            // What goes by another worker's queue is counted there.
+            if port.tx.relay().is_none() {
+                said.tx_packets += tx.packets;
+                said.tx_bytes += tx.bytes;
+            }
+            said.tx_dropped += port.tx_dropped + tx.oversize;
+            said.tree_offered += port.tree_offered;
+            said.tree_dropped += port.tree_dropped;
+            said.impairment = said.impairment.or(port.impairment_stats());
             if let (Some(said), Some(kernel)) = (&mut said.kernel, &port.kernel) {
                 (said.to_kernel, said.from_kernel) = kernel.counters();
             }
         }
-        for worker in &mut snapshot.workers {
+        if let Some(worker) = snapshot.workers.get_mut(report.worker.place()) {
             worker.turns = self.counters.turns;
             worker.busy_turns = self.counters.busy_turns;
             worker.longest_turn_ns = self.counters.longest_turn_ns;
             worker.nap_ns = self.idler.nap_ns();
-            worker.rx_packets = self
-                .ports
-                .iter()
-                .map(|port| port.rx.counters().packets)
-                .sum();
-            worker.tx_packets = self
-                .ports
-                .iter()
-                .map(|port| port.tx.counters().packets)
-                .sum();
+            worker.sessions = self.routes.iter().flatten().count() as u64;
+            worker.rx_packets = received;
+            let sent = self.ports.iter().map(|port| port.tx.counters().packets);
+            worker.tx_packets = sent.sum();
         }
         let pools = self.pools.both().into_iter().zip(self.pools.exhausted);
-        for ((pool, exhausted), said) in pools.zip(&mut snapshot.pools) {
+        let pools = pools.zip(&mut snapshot.pools).zip(&mut report.stashed);
+        for (((pool, exhausted), said), stashed) in pools {
+            *stashed += pool.stashed();
             said.size = pool.size() as u64;
-            said.in_use = pool.in_use() as u64;
-            said.exhausted = exhausted;
+            said.in_use = pool.taken().saturating_sub(*stashed) as u64;
+            said.exhausted = said.exhausted.max(exhausted);
         }
     }
 
-    fn fill_neighbor(&self, now: Instant, said: &mut NeighborSnapshot, id: NeighborId) {
-        let Some(neighbor) = self.node.neighbor(id) else {
-            return;
-        };
+    fn fill_adjacency(&self, now: Instant, said: &mut NeighborSnapshot, neighbor: &Neighbor) {
         let (state, reason, since) = neighbor.state();
         let stats = neighbor.stats();
         said.state = match state {
@@ -115,20 +139,10 @@ impl Worker {
         said.downs = stats.downs;
         said.hellos_sent = stats.hellos_sent;
         said.hellos_received = stats.hellos_received;
-        said.naks_sent = stats.naks_sent;
-        said.naks_received = stats.naks_received;
-        said.repairs_sent = stats.repairs_sent;
-        said.repairs_received = stats.repairs_received;
-        said.copies_sent = stats.copies_sent;
-        said.copies_received = stats.copies_received;
-        (said.throttled, said.ejected) = neighbor.is_held_back();
-        said.throttles = stats.throttles;
-        said.ejects = stats.ejections;
     }
 
     /// Fills in a session's numbers and returns its parent.
-    fn fill_session(&self, said: &mut SessionSnapshot) -> Option<NeighborId> {
-        let index = self.node.find(SessionId(said.session))?;
+    fn fill_session(&self, said: &mut SessionSnapshot, index: SessionIndex) -> Option<NeighborId> {
         let session = self.node.session(index)?;
         let stats = session.stats();
         said.synced = session.epoch().is_some();
@@ -180,4 +194,20 @@ impl Worker {
         }
         session.parent()
     }
+}
+
+/// Adds what a worker and a neighbor have sent each other.
+fn add_exchange(said: &mut NeighborSnapshot, neighbor: &Neighbor) {
+    let stats = neighbor.stats();
+    said.naks_sent += stats.naks_sent;
+    said.naks_received += stats.naks_received;
+    said.repairs_sent += stats.repairs_sent;
+    said.repairs_received += stats.repairs_received;
+    said.copies_sent += stats.copies_sent;
+    said.copies_received += stats.copies_received;
+    let (throttled, ejected) = neighbor.is_held_back();
+    said.throttled |= throttled;
+    said.ejected |= ejected;
+    said.throttles += stats.throttles;
+    said.ejects += stats.ejections;
 }

@@ -92,7 +92,10 @@ pub(crate) struct NewSession {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoutePort {
     pub(crate) mac: Mac,
+    /// Largest IP packet, in bytes, that it takes …
     pub(crate) mtu: u16,
+    /// … and the largest that it could be set to take.
+    pub(crate) mtu_max: u16,
 }
 
 impl SessionConfig {
@@ -159,7 +162,7 @@ impl Route {
             mtu: port.mtu,
             active: PerTree::default(),
         };
-        let mtu = ports.iter().map(|port| port.mtu).max();
+        let mtu = ports.iter().map(|port| port.mtu_max).max();
         let parity = |fec| {
             let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec));
             Some(Box::new(Parity {
@@ -200,14 +203,27 @@ impl Route {
                 }
             }
         }
-        let none = PerTree::default();
-        let active = self.branches.iter().filter(|branch| branch.active != none);
-        let mtu = active.map(|branch| branch.mtu).min();
-        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec));
+        self.follow_mtus();
         self.has_second = self
             .branches
             .iter()
             .any(|branch| branch.active[Tree::Second]);
+    }
+
+    /// Sends no packets beyond this MTU through a port from now on.
+    pub(crate) fn set_mtu(&mut self, port: PortIndex, mtu: u16) {
+        if let Some(branch) = self.branches.get_mut(usize::from(port.0)) {
+            branch.mtu = mtu;
+            branch.encap.set_mtu(mtu);
+            self.follow_mtus();
+        }
+    }
+
+    fn follow_mtus(&mut self) {
+        let none = PerTree::default();
+        let active = self.branches.iter().filter(|branch| branch.active != none);
+        let mtu = active.map(|branch| branch.mtu).min();
+        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec));
     }
 
     /// Where a packet of a tree goes on to.

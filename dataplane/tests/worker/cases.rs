@@ -1,5 +1,8 @@
 //! What a node does on its links.
 
+#[path = "moving.rs"]
+mod moving;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -10,6 +13,7 @@ use overlay::wire::{
 };
 use overlay::{Epoch, Fec, Mode, Seq, SessionId};
 
+use crate::fan_out;
 use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
@@ -19,7 +23,7 @@ use crate::{Bench, client, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) const CASES: [Case; 14] = [
     (
         "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
         the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
@@ -60,22 +64,38 @@ pub(crate) const CASES: [Case; 10] = [
         "a_restarted_stream_begins_another_epoch_at_once",
         a_restarted_stream_begins_another_epoch_at_once,
     ),
+    (
+        "a_session_that_moves_loses_and_reorders_nothing",
+        moving::a_session_that_moves_loses_and_reorders_nothing,
+    ),
+    (
+        "a_stream_that_begins_here_moves_without_loss",
+        moving::a_stream_that_begins_here_moves_without_loss,
+    ),
+    (
+        "each_client_gets_each_packet_once_however_many_there_are",
+        fan_out::each_client_gets_each_packet_once_however_many_there_are,
+    ),
+    (
+        "a_table_changes_in_the_middle_of_a_packet",
+        fan_out::a_table_changes_in_the_middle_of_a_packet,
+    ),
 ];
 
 /// Host numbers of neighbors: the first one, of whatever link, and the other child.
-const FIRST: u8 = 2;
+pub(crate) const FIRST: u8 = 2;
 const SECOND: u8 = 3;
 /// A source's time between packets: less than half the rate that history has in these sessions.
 const INTERVAL: Duration = Duration::from_millis(3);
 /// Where the source sends to.
-const GROUP_FLOW: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 5004);
+pub(crate) const GROUP_FLOW: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 5004);
 
-fn of_tree(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
+pub(crate) fn of_tree(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
     let (header, body) = datagram.open()?;
     (datagram.is_of_tree() && header.kind == kind).then(|| (header, body.to_vec()))
 }
 
-fn of_overlay(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
+pub(crate) fn of_overlay(datagram: &Datagram, kind: Kind) -> Option<(Header, Vec<u8>)> {
     let (header, body) = datagram.open()?;
     (!datagram.is_of_tree() && header.kind == kind).then(|| (header, body.to_vec()))
 }
@@ -111,7 +131,7 @@ fn had(host: &mut Station, client: &ClientConfig, last: u64) -> Vec<RangeInclusi
 }
 
 impl Bench {
-    fn begin(&mut self, config: &SessionConfig) -> Stream {
+    pub(crate) fn begin(&mut self, config: &SessionConfig) -> Stream {
         self.node.add_session(config.clone()).unwrap();
         self.until_session(config.id.0, "its clients are found", |said| {
             said.clients.iter().all(|client| client.resolved)
@@ -122,7 +142,7 @@ impl Bench {
         Stream::of(config)
     }
 
-    fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
+    pub(crate) fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
             let packet = stream.packet(Kind::Data, 0, sequence);
             self.parent.send_tree(stream.channel, &packet);
@@ -308,15 +328,22 @@ fn code_at_the_ingress(bench: &mut Bench, fec: Option<Fec>, parity: u8) -> (Pack
         fec,
         ..session(4)
     };
-    bench.begin(&config);
-    for sequence in 1..=4 {
-        bench.host.send_flow(GROUP_FLOW, &payload(sequence));
-    }
-    let mut take = |kind: Kind, count: u8| -> Packets {
-        let take = |_| bench.child.expect("the stream", |came| of_tree(came, kind));
-        (0..count).map(take).collect()
+    let (packets, parities) = loop {
+        bench.begin(&config);
+        for sequence in 1..=4 {
+            bench.host.send_flow(GROUP_FLOW, &payload(sequence));
+        }
+        let mut take = |kind: Kind, count: u8| -> Packets {
+            let take = |_| bench.child.expect("the stream", |came| of_tree(came, kind));
+            (0..count).map(take).collect()
+        };
+        let (packets, parities) = (take(Kind::Data, 4), take(Kind::Parity, parity));
+        // A source that is off its core for 2 ms has paused, and its block ends.
+        if ParityHeader::parse(&parities[0].1).unwrap().0.count == 4 {
+            break (packets, parities);
+        }
+        bench.node.remove_session(SessionId(4)).unwrap();
     };
-    let (packets, parities) = (take(Kind::Data, 4), take(Kind::Parity, parity));
     for (place, (header, body)) in packets.iter().enumerate() {
         assert_eq!(header.sequence, Seq(place as u64 + 1));
         assert!(body.ends_with(&payload(header.sequence.0)));
@@ -461,7 +488,7 @@ fn a_late_client_gets_history_then_all_that_follows(bench: &mut Bench) {
 }
 
 /// A session whose stream begins at the node.
-fn ingress(id: u32) -> SessionConfig {
+pub(crate) fn ingress(id: u32) -> SessionConfig {
     SessionConfig {
         upstream: Vec::new(),
         downstream: vec!["first".into()],

@@ -166,7 +166,8 @@ impl Station {
         let mut frame = [0; 4096];
         match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
             Ok(len) => Some(frame[..len].to_vec()),
-            Err(Errno::EAGAIN) => None,
+            // The latter is said once by a link that went down.
+            Err(Errno::EAGAIN | Errno::ENETDOWN) => None,
             Err(error) => panic!("{error}"),
         }
     }
@@ -184,6 +185,7 @@ impl Station {
             return self.answer_arp(frame);
         }
         let ip = headers.net.as_ref().unwrap().ipv4_ref().unwrap().0;
+        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
         let Some(TransportHeader::Udp(udp)) = &headers.transport else {
             return;
         };

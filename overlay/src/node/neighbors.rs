@@ -103,3 +103,83 @@ impl<P> Node<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::wire::{Header, Hello, Kind};
+    use crate::{Epoch, NodeConfig, Seq, SessionId};
+
+    const INTERVAL: Duration = Duration::from_millis(10);
+
+    fn node(quiet: bool) -> Node<()> {
+        let mut node = Node::new(
+            Instant(1),
+            NodeConfig {
+                epoch: Epoch(1),
+                hello_interval: INTERVAL,
+                hold_down: Duration::ZERO,
+                max_neighbors: 1,
+                max_sessions: 1,
+            },
+        );
+        if quiet {
+            node.keep_quiet();
+        }
+        let config = NeighborConfig {
+            hello_interval: INTERVAL,
+            detect_mult: 3,
+            repair_rate_pps: 1,
+        };
+        assert_eq!(node.add_neighbor(Instant(1), config), Some(NeighborId(0)));
+        node
+    }
+
+    /// What the node sends and says from `now` on, in as many hello intervals.
+    fn run(node: &mut Node<()>, mut now: Instant, intervals: u32) -> (usize, usize) {
+        let end = now + INTERVAL * intervals;
+        let (mut hellos, mut events) = (0, 0);
+        while now < end {
+            node.handle_timeout(now);
+            hellos += core::iter::from_fn(|| node.poll_transmit(now).map(drop)).count();
+            events += core::iter::from_fn(|| node.poll_event()).count();
+            assert!(node.poll_timeout() > now, "it would spin");
+            now = node.poll_timeout().min(now + INTERVAL);
+        }
+        (hellos, events)
+    }
+
+    #[test]
+    fn a_quiet_node_hears_as_any_other_and_says_nothing() {
+        let header = Header {
+            kind: Kind::Hello,
+            flags: 0,
+            epoch: Epoch(9),
+            session: SessionId(0),
+            sequence: Seq(1),
+            timestamp: 0,
+        };
+        let hello = Hello {
+            interval_us: 10_000,
+            detect_mult: 3,
+            state: HelloState::Init,
+            echo: 1,
+            held_ns: 0,
+        };
+        let [mut speaking, mut quiet] = [false, true].map(node);
+        for node in [&mut speaking, &mut quiet] {
+            let heard_at = Instant(5_000_000);
+            node.handle_hello(heard_at, NeighborId(0), &header, &hello)
+                .unwrap();
+            let said = run(node, heard_at, 2);
+            let neighbor = node.neighbor(NeighborId(0)).unwrap();
+            assert!(neighbor.is_up());
+            assert_eq!(neighbor.rtt(), Duration::from_nanos(4_999_999));
+            assert_eq!(said == (0, 0), node.quiet);
+            run(node, heard_at + 2 * INTERVAL, 3);
+            assert!(!node.neighbor(NeighborId(0)).unwrap().is_up());
+        }
+    }
+}

@@ -182,6 +182,10 @@ impl<P> Node<P> {
             return None;
         }
         let epoch = self.config.epoch;
+        if self.quiet {
+            let neighbors = self.neighbors.iter_mut().flatten();
+            neighbors.for_each(|neighbor| neighbor.skip_hello(now));
+        }
         for (place, neighbor) in self.neighbors.iter_mut().enumerate() {
             let polled = neighbor
                 .as_mut()

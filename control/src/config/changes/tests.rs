@@ -81,17 +81,44 @@ fn an_impairment_changes_in_a_running_node() {
 }
 
 #[test]
+fn a_session_moves_between_workers_in_a_running_node() {
+    let got = changes(&[("worker = 1", "worker = 0")]).unwrap();
+    assert_eq!(got.sessions_updated.len(), 1);
+    assert_eq!(got.sessions_updated[0].worker, Some(0));
+    let refused = changes(&[("cpus = [2, 3]", "cpus = [3, 2]")]);
+    assert_eq!(refused.unwrap_err().keys, ["node.cpus"]);
+}
+
+#[test]
 fn what_needs_a_restart_is_named() {
     let refused = changes(&[
         ("hello = \"20ms\"", "hello = \"30ms\""),
-        ("mtu = 1600", "mtu = 1500"),
         ("8a:00.0", "8a:00.1"),
         ("x.sock", "y.sock"),
     ]);
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "only a restart changes node.hello, api.socket, port.up.mtu, port.down.device"
+        "only a restart changes node.hello, api.socket, port.down.device"
     );
+}
+
+#[test]
+fn an_mtu_changes_in_a_running_node_and_the_device_does_not() {
+    let got = changes(&[("mtu = 1600", "mtu = 1500")]).unwrap();
+    let [port] = &got.ports_resized[..] else {
+        panic!("{got:?}");
+    };
+    assert_eq!((port.name.as_str(), port.mtu), ("up", 1500));
+    let others = Changes {
+        ports_resized: Vec::new(),
+        ..got.clone()
+    };
+    assert!(others.is_empty());
+    let refused = changes(&[
+        ("mtu = 1600", "mtu = 1500"),
+        ("af_packet:eth1", "af_packet:eth2"),
+    ]);
+    assert_eq!(refused.unwrap_err().keys, ["port.up.device"]);
 }
 
 #[test]

@@ -52,6 +52,17 @@ device",
 }
 
 #[test]
+fn workers_have_a_cpu_each_and_are_there() {
+    expect(
+        "cpus = [2, 3]",
+        "cpus = [2]",
+        "workers = 2, and a CPU for 1 of them",
+    );
+    expect("cpus = [2, 3]", "cpu = 2", "a CPU for 1 of them");
+    expect("worker = 1", "worker = 2", "there is no worker 2");
+}
+
+#[test]
 fn references_lead_somewhere() {
     expect(
         "port = \"down\"",

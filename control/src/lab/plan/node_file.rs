@@ -20,6 +20,8 @@ pub(super) struct NodeFile {
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) idle: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workers: Option<usize>,
     pub(super) hello: String,
     pub(super) detect_mult: u8,
     pub(super) hold_down: String,
@@ -112,6 +114,7 @@ impl Node {
         Node {
             name: name.to_string(),
             idle: settings.idle.clone(),
+            workers: settings.workers,
             hello: settings.hello.clone(),
             detect_mult: settings.detect_mult,
             hold_down: settings.hold_down.clone(),

@@ -114,6 +114,7 @@ pub(super) const PORTS: &[Column] = &[
         false,
         Made(|row, _| either(row, "link_up", ["up", "down"])),
     ),
+    ("DOWNS", true, Key("downs")),
     ("MTU", true, Key("mtu")),
     ("RX-PACKETS", true, Key("rx_packets")),
     ("RX-BYTES", true, Key("rx_bytes")),
@@ -145,6 +146,7 @@ pub(super) const PORTS: &[Column] = &[
 pub(super) const WORKERS: &[Column] = &[
     ("WORKER", true, Key("worker")),
     ("CPU", true, Key("cpu")),
+    ("SESSIONS", true, Key("sessions")),
     ("TURNS", true, Key("turns")),
     (
         "BUSY",

@@ -31,7 +31,7 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn receive_control(
+    pub(in crate::worker) fn receive_control(
         &mut self,
         now: Instant,
         from: (PortIndex, Ipv4Addr),
@@ -69,7 +69,7 @@ impl Worker {
     }
 
     /// A neighbor that speaks has told its Ethernet address: what is owed to it need not wait for ARP.
-    pub(super) fn hear(
+    pub(in crate::worker) fn hear(
         &mut self,
         now: Instant,
         (port, address): (PortIndex, Ipv4Addr),

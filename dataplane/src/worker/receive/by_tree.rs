@@ -11,6 +11,7 @@ use crate::drops::DropReason;
 use crate::frame::{Channel, Inner, PortIndex, TreeLike};
 use crate::mbuf::Mbuf;
 use crate::payload::PayloadMeta;
+use crate::worker::owners::Key;
 use crate::worker::{Worker, tree_of};
 
 impl Worker {
@@ -34,6 +35,11 @@ impl Worker {
             return self.follow_tree((now, port), index, (&header, &channel), run);
         }
         self.offered(port, 1);
+        if let Err(unknown @ DropReason::SessionUnknown) = checked {
+            let key = (Key::Session(header.session), unknown);
+            self.pass_on(now, (port, mbuf), key);
+            return Ok(());
+        }
         checked?;
         self.idler.traffic(now);
         let payload = strip(mbuf, &inner, header.timestamp);
