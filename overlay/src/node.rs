@@ -108,7 +108,8 @@ pub struct Node<P> {
     entries: Vec<Option<Entry<P>>>,
     /// Places of sessions that were removed.
     free: Vec<SessionIndex>,
-    by_id: HashMap<SessionId, SessionIndex>,
+    /// Places of the sessions, in as few bytes as they take: with very many each look is a miss.
+    by_id: HashMap<SessionId, u32>,
     turns: Turns,
     /// What is still to be sent down the second tree as it went down the first.
     again: Option<(SessionIndex, Header, Option<ParityHeader>)>,
@@ -168,7 +169,7 @@ impl<P> Node<P> {
             self.turns.catching_up.push_back(index);
         }
         self.entries[index.0] = Some(entry);
-        self.by_id.insert(id, index);
+        self.by_id.insert(id, index.0 as u32);
         self.choose_parent(now, index);
         self.touch(index);
         Ok(index)
@@ -197,7 +198,8 @@ impl<P> Node<P> {
     #[must_use]
     #[inline]
     pub fn find(&self, id: SessionId) -> Option<SessionIndex> {
-        self.by_id.get(&id).copied()
+        let place = *self.by_id.get(&id)?;
+        Some(SessionIndex(place as usize))
     }
 
     /// A session.

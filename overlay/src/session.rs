@@ -33,6 +33,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::rtt::Rtt;
+use crate::time::nanos;
 use crate::window::{Slot, Window};
 use crate::wire::{Header, Kind};
 use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, SessionId};
@@ -81,13 +82,14 @@ pub struct Session<P> {
     epoch: Option<Epoch>,
     id: SessionId,
     ingress: bool,
-    /// Gaps wait for the parity of their block.
-    parks: bool,
+    has_fec: bool,
     /// The ingress has said that no more follows.
     ended: bool,
     downstream_changed: bool,
     /// How many sequences in a row lay beyond the window, each near the one before.
     beyond_count: u8,
+    /// `config.retention`.
+    retention_ns: u64,
     counts: Counts,
     deliveries: Option<Deliveries>,
     parity_maker: Option<ParityMaker>,
@@ -186,6 +188,7 @@ impl<P> Session<P> {
             epoch: ingress.then_some(epoch),
             id: config.id,
             first_tree: 0,
+            retention_ns: nanos(config.retention),
             counts: Counts::default(),
             downstream_changed: true,
             heard_at: now,
@@ -216,7 +219,7 @@ impl<P> Session<P> {
                 .map(|order| Deliveries::new(order, &config, capacity)),
             catch_ups: CatchUps::default(),
             ingress,
-            parks: config.fec.is_some(),
+            has_fec: config.fec.is_some(),
             announcer: Announcer::new(now),
             ended: false,
             beyond_count: 0,
@@ -259,6 +262,7 @@ impl<P> Session<P> {
             self.asks.start_over(now);
         }
         self.downstream_changed = true;
+        self.retention_ns = nanos(config.retention);
         self.config = SessionConfig {
             fec: self.config.fec,
             ..config
@@ -512,11 +516,17 @@ impl<P> Session<P> {
     /// Removes the trail if nobody needs it any more. `false`: it is needed, or there is none.
     fn evict_outlived(&mut self, now: Instant) -> bool {
         let outlived = match self.window.slot(self.window.trail()) {
-            Slot::Held(_, at) => self.is_delivered() && at + self.config.retention <= now,
+            Slot::Held(_, at) => self.is_delivered() && self.is_outlived(now, at),
             Slot::Absent | Slot::Lost => self.is_delivered(),
             Slot::Missing => false,
         };
         outlived && self.window.pop().is_some()
+    }
+
+    /// Whether a packet that is here since `at` has been kept for the retention.
+    #[inline]
+    fn is_outlived(&self, now: Instant, at: Instant) -> bool {
+        at.0.saturating_add(self.retention_ns) <= now.0
     }
 
     /// Whether the trail is not to be delivered, or has been.
@@ -535,7 +545,7 @@ impl<P> Session<P> {
         let delivered = self.is_delivered();
         match self.window.pop()? {
             Slot::Held(packet, at) => {
-                if !delivered || at + self.config.retention > now {
+                if !delivered || !self.is_outlived(now, at) {
                     self.counts.evicted_early += 1;
                 }
                 if !delivered {

@@ -79,6 +79,8 @@ pub(super) struct Model {
     packets: usize,
     /// Those of `packets` that sessions may hold.
     promised: usize,
+    /// Rates of each worker's sessions, added up.
+    rates_pps: Vec<u64>,
     next_key: u64,
     /// The last epoch of each session that ever began here: the next one must differ.
     epochs: HashMap<SessionId, overlay::Epoch>,
@@ -106,6 +108,7 @@ impl Model {
             sessions: BTreeMap::new(),
             packets,
             promised: 0,
+            rates_pps: vec![0; config.workers],
             next_key: 0,
             epochs: HashMap::new(),
             clock,
@@ -181,6 +184,9 @@ impl Model {
     /// Notes that a session is another worker's now.
     pub(super) fn note_move(&mut self, id: SessionId, to: WorkerId) {
         if let Some(known) = self.sessions.get_mut(&id) {
+            let rate_pps = u64::from(known.config.max_rate_pps);
+            self.rates_pps[known.worker.place()] -= rate_pps;
+            self.rates_pps[to.place()] += rate_pps;
             known.worker = to;
         }
     }
@@ -202,14 +208,8 @@ impl Model {
 
     /// The worker with the least to do: that whose sessions' rates add up to the least.
     fn least_loaded(&self) -> WorkerId {
-        if self.node.workers == 1 {
-            return WorkerId::FIRST;
-        }
-        let mut rates = vec![0; self.node.workers];
-        for known in self.sessions.values() {
-            rates[known.worker.place()] += u64::from(known.config.max_rate_pps);
-        }
-        let least = rates.iter().enumerate().min_by_key(|(_, rate)| **rate);
+        let rates = self.rates_pps.iter().enumerate();
+        let least = rates.min_by_key(|(_, rate)| **rate);
         least.map_or(WorkerId::FIRST, |(place, _)| WorkerId(place as u16))
     }
 
@@ -290,6 +290,7 @@ impl Model {
     pub(super) fn note(&mut self, known: Known) {
         self.remove(known.config.id);
         self.promised += held_max(&known.config);
+        self.rates_pps[known.worker.place()] += u64::from(known.config.max_rate_pps);
         self.sessions.insert(known.config.id, known);
     }
 
@@ -308,6 +309,7 @@ impl Model {
     pub(super) fn remove(&mut self, id: SessionId) {
         if let Some(known) = self.sessions.remove(&id) {
             self.promised -= held_max(&known.config);
+            self.rates_pps[known.worker.place()] -= u64::from(known.config.max_rate_pps);
         }
     }
 

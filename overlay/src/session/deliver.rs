@@ -25,8 +25,8 @@ pub(super) struct Deliveries {
     pace: TokenBucket,
     /// As they come: what came and is not delivered yet.
     ready: VecDeque<Seq>,
-    /// Something is ready, but the pace holds it back until then.
-    paced_until: Option<Instant>,
+    /// Something is ready, but the pace holds it back until then; [`Instant::NEVER`] where nothing is held back.
+    paced_until: Instant,
 }
 
 impl Deliveries {
@@ -42,7 +42,7 @@ impl Deliveries {
             expected: Seq::FIRST,
             ready: VecDeque::with_capacity(room),
             pace: TokenBucket::with_burst(config.max_rate_pps.into(), BURST),
-            paced_until: None,
+            paced_until: Instant::NEVER,
         }
     }
 
@@ -131,7 +131,7 @@ impl Deliveries {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.paced_until
+        Some(self.paced_until).filter(|&until| until < Instant::NEVER)
     }
 
     /// The sequence to deliver now, not yet taken.
@@ -177,10 +177,10 @@ impl<P> Session<P> {
             .deliveries
             .as_mut()
             .filter(|_| self.history.is_none())?;
-        deliveries.paced_until = None;
+        deliveries.paced_until = Instant::NEVER;
         let seq = deliveries.next(&self.window, &mut self.stats.undelivered)?;
         if !deliveries.pace.take(now) {
-            deliveries.paced_until = Some(deliveries.pace.ready_at(now));
+            deliveries.paced_until = deliveries.pace.ready_at(now);
             return None;
         }
         deliveries.take();
@@ -191,7 +191,7 @@ impl<P> Session<P> {
     /// When a delivery that the pace holds back is due.
     #[inline]
     pub(crate) fn deliver_due(&self) -> Option<Instant> {
-        self.deliveries.as_ref()?.paced_until
+        self.deliveries.as_ref()?.poll_timeout()
     }
 }
 
