@@ -191,9 +191,11 @@ impl WorkerPort {
     /// everything for a while, or whose link is down, does not hold up the other ports; it drops what does not fit.
     #[inline]
     pub(crate) fn is_full(&self, now: Instant) -> bool {
+        // A worker that sends for this one may wait for its CPU first, and gives up itself what the device refuses.
+        let patience = self.tx.relay().map_or(PATIENCE, |_| STUCK);
         let stuck = self
             .stuck_since
-            .is_some_and(|since| now.since(since) >= PATIENCE);
+            .is_some_and(|since| now.since(since) >= patience);
         self.tx.room() < TX_ROOM && !stuck && self.is_up
     }
 
