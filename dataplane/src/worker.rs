@@ -277,6 +277,7 @@ impl Worker {
 
     /// What need not be looked at in every turn.
     fn housekeeping(&mut self, now: Instant) {
+        self.spent.give_back();
         if self.clock.follow_realtime(now) {
             self.pools.look();
         }

@@ -195,12 +195,14 @@ impl<P> Node<P> {
 
     /// The place of a session.
     #[must_use]
+    #[inline]
     pub fn find(&self, id: SessionId) -> Option<SessionIndex> {
         self.by_id.get(&id).copied()
     }
 
     /// A session.
     #[must_use]
+    #[inline]
     pub fn session(&self, index: SessionIndex) -> Option<&Session<P>> {
         Some(&*self.entries.get(index.0)?.as_ref()?.session)
     }
@@ -302,19 +304,26 @@ impl<P> Node<P> {
     }
 
     /// The next packet to deliver to the session's clients, sessions in turn.
+    #[inline]
     pub fn poll_deliver(&mut self, now: Instant) -> Option<(SessionIndex, Seq, &P)> {
-        while let Some(index) = self.turns.delivering.pop_front() {
-            let Some(entry) = self.entries[index.0].as_mut() else {
-                continue;
-            };
-            if let Some(seq) = entry.session.poll_deliver(now) {
-                self.turns.delivering.push_back(index);
-                return Some((index, seq, self.session(index)?.packet(seq)?));
+        let (index, seq) = self.next_delivery(now)?;
+        Some((index, seq, self.session(index)?.packet(seq)?))
+    }
+
+    #[inline]
+    fn next_delivery(&mut self, now: Instant) -> Option<(SessionIndex, Seq)> {
+        while let Some(&index) = self.turns.delivering.front() {
+            if let Some(entry) = self.entries[index.0].as_mut() {
+                if let Some(seq) = entry.session.poll_deliver(now) {
+                    self.turns.delivered();
+                    return Some((index, seq));
+                }
+                entry.delivering = false;
+                if let Some(due) = entry.session.deliver_due() {
+                    self.turns.arm(index, entry, due);
+                }
             }
-            entry.delivering = false;
-            if let Some(due) = entry.session.deliver_due() {
-                self.turns.arm(index, entry, due);
-            }
+            self.turns.end_delivery();
         }
         None
     }

@@ -57,6 +57,8 @@ pub use stats::SessionStats;
 
 /// Most ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
 pub const NAK_RANGES_MAX: usize = 96;
+/// Slots for gaps, beside those for packets: so many more, or as many as packets where those are fewer.
+const GAPS_MIN: usize = 1024;
 /// How often packets that outlived the retention are looked for.
 const EVICT_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets given up per look, so that a full window can't hold up the loop.
@@ -79,6 +81,8 @@ pub struct Session<P> {
     epoch: Option<Epoch>,
     id: SessionId,
     ingress: bool,
+    /// Gaps wait for the parity of their block.
+    parks: bool,
     /// The ingress has said that no more follows.
     ended: bool,
     downstream_changed: bool,
@@ -168,10 +172,16 @@ impl<P> Session<P> {
     #[must_use]
     pub fn new(now: Instant, config: SessionConfig, epoch: Epoch) -> Session<P> {
         let held_max = config.held_max();
-        // Gaps take slots as well.
-        let window = Window::new(held_max + held_max / 16 + 1024, Seq::FIRST);
+        let gaps = (held_max / 16 + GAPS_MIN).min(held_max);
+        let window = Window::new(held_max + gaps, Seq::FIRST);
         let ingress = config.upstream.is_empty();
         let capacity = window.capacity();
+        // Between two ranges is a sequence that is not of them.
+        let ranges_max = if ingress {
+            1
+        } else {
+            NAK_RANGES_MAX.min(capacity as usize / 2)
+        };
         Session {
             epoch: ingress.then_some(epoch),
             id: config.id,
@@ -197,8 +207,8 @@ impl<P> Session<P> {
                 .filter(|_| ingress)
                 .map(|fec| ParityMaker::new(now, fec)),
             history: None,
-            ranges: Vec::with_capacity(NAK_RANGES_MAX),
-            confirms: Vec::with_capacity(NAK_RANGES_MAX),
+            ranges: Vec::with_capacity(ranges_max),
+            confirms: Vec::with_capacity(if ingress { 0 } else { ranges_max }),
             confirm_until: Instant(0),
             answers: Answers::new(&config, capacity),
             deliveries: config
@@ -206,6 +216,7 @@ impl<P> Session<P> {
                 .map(|order| Deliveries::new(order, &config, capacity)),
             catch_ups: CatchUps::default(),
             ingress,
+            parks: config.fec.is_some(),
             announcer: Announcer::new(now),
             ended: false,
             beyond_count: 0,
@@ -223,7 +234,8 @@ impl<P> Session<P> {
     /// at the start), reorder delay, mode, and whether there are clients. FEC stays as it was made.
     pub fn reconfigure(&mut self, now: Instant, config: SessionConfig) {
         let held_max = config.held_max();
-        self.held_max = held_max.min(self.window.capacity() as usize - 1024);
+        let capacity = self.window.capacity() as usize;
+        self.held_max = held_max.min(capacity - GAPS_MIN.min(capacity / 2));
         self.answers
             .set_children(&config.downstream, &config.second_downstream);
         if !self.is_ingress() {
@@ -301,6 +313,7 @@ impl<P> Session<P> {
 
     /// The packet `seq`, if it is held.
     #[must_use]
+    #[inline]
     pub fn packet(&self, seq: Seq) -> Option<&P> {
         self.window.packet(seq)
     }

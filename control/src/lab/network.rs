@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::netns::{Netns, NetnsError, VethEnd, connect};
-use super::plan::{EndImpair, HOST_MTU, NodePlan, Plan, SeededImpair};
+use super::plan::{EndImpair, NodePlan, Plan, SeededImpair};
 use super::process::Process;
 use super::state::StateDir;
 use super::stats::NodeStats;
@@ -171,7 +171,7 @@ impl Network {
     fn configure_hosts(&self) -> Result<(), LabError> {
         for host in &self.plan.hosts {
             let netns = self.netns(&host.name)?;
-            netns.configure(&host.device, HOST_MTU, Some((host.address, 30)))?;
+            netns.configure(&host.device, host.mtu, Some((host.address, 30)))?;
             netns.route_by(host.gateway)?;
             netns.checksum_in_software(&host.device)?;
         }

@@ -24,10 +24,8 @@ pub(crate) use draft::Draft;
 pub(super) use node_file::SeededImpair;
 pub(crate) use tree::Tree;
 
-/// Largest IP packet on a link of a host.
-pub(super) const HOST_MTU: u16 = 1500;
-/// Largest IP packet between routers: a full one of a host and the headers around it.
-pub(super) const ROUTER_MTU: u16 = 1600;
+/// Largest IP packet between routers, where the topology says nothing: a full one of a host and the headers around it.
+const ROUTER_MTU: u16 = 1600;
 
 /// Why a topology can't be laid out.
 #[derive(Debug, Error)]
@@ -115,6 +113,8 @@ pub(super) struct HostPlan {
     pub address: Ipv4Addr,
     /// Its router's address.
     pub gateway: Ipv4Addr,
+    /// Largest IP packet on its link.
+    pub mtu: u16,
 }
 
 /// A veth pair.

@@ -51,9 +51,9 @@ pub(crate) struct Topology {
     /// Settings of every node.
     #[serde(default)]
     pub node: NodeSettings,
-    /// What every link does unless it says otherwise itself.
+    /// What every link is like unless it says otherwise itself.
     #[serde(default)]
-    pub link_defaults: Impair,
+    pub link_defaults: LinkSettings,
     /// How every session is unless it says otherwise itself.
     #[serde(default)]
     pub session_defaults: SessionSettings,
@@ -65,7 +65,17 @@ pub(crate) struct Topology {
 pub(crate) struct Link {
     /// The two routers.
     pub between: [String; 2],
-    /// What the link does to packets, written beside `between`; what is not set comes from `link_defaults`.
+    /// What the link is like, written beside `between`; what is not set comes from `link_defaults`.
+    pub settings: LinkSettings,
+}
+
+/// What a link is like.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "Entry")]
+pub(crate) struct LinkSettings {
+    /// Largest IP packet that it carries, in bytes.
+    pub mtu: Option<u16>,
+    /// What it does to packets, written beside the rest.
     pub impair: Impair,
 }
 
@@ -114,6 +124,9 @@ pub(crate) struct Host {
     pub name: String,
     /// The router it is attached to.
     pub router: String,
+    /// Largest IP packet on its link, in bytes.
+    #[serde(default = "default_host_mtu")]
+    pub mtu: u16,
 }
 
 /// A session: one source, its clients and its settings.
@@ -191,6 +204,11 @@ impl Default for NodeSettings {
             kernel: false,
         }
     }
+}
+
+/// Ethernet's.
+fn default_host_mtu() -> u16 {
+    1500
 }
 
 fn default_seed() -> u64 {
@@ -287,6 +305,17 @@ impl Session {
     #[must_use]
     pub(crate) fn number(&self, index: usize) -> u32 {
         self.id.unwrap_or(index as u32 + 1)
+    }
+}
+
+impl LinkSettings {
+    /// These settings, and those of `default` where there are none.
+    #[must_use]
+    pub(crate) fn or(&self, default: &LinkSettings) -> LinkSettings {
+        LinkSettings {
+            mtu: self.mtu.or(default.mtu),
+            impair: self.impair.or(&default.impair),
+        }
     }
 }
 

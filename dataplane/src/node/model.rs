@@ -1,5 +1,6 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -59,8 +60,10 @@ pub(super) struct Model {
     ports: Vec<RoutePort>,
     links: Vec<KnownLink>,
     neighbors: Vec<(NeighborConfig, NeighborId)>,
-    sessions: Vec<Known>,
+    sessions: BTreeMap<SessionId, Known>,
     packets: usize,
+    /// Those of `packets` that sessions may hold.
+    promised: usize,
     next_key: u64,
     /// The last epoch of each session that ever began here: the next one must differ.
     epochs: HashMap<SessionId, overlay::Epoch>,
@@ -85,8 +88,9 @@ impl Model {
             links: vec![up; ports.len()],
             ports,
             neighbors: Vec::new(),
-            sessions: Vec::new(),
+            sessions: BTreeMap::new(),
             packets,
+            promised: 0,
             next_key: 0,
             epochs: HashMap::new(),
             clock,
@@ -137,7 +141,7 @@ impl Model {
     }
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Known> {
-        self.sessions.iter()
+        self.sessions.values()
     }
 
     pub(super) fn session(&self, id: SessionId) -> Result<&SessionConfig, CommandError> {
@@ -151,8 +155,7 @@ impl Model {
 
     /// Which worker has which session. `moving`: one that is to go to another worker.
     pub(super) fn owners(&self, moving: Option<(SessionId, WorkerId)>) -> Owners {
-        let sessions = self.sessions.iter().map(|known| {
-            let id = known.config.id;
+        let sessions = self.sessions.iter().map(|(&id, known)| {
             let to = moving.filter(|(moving, _)| *moving == id);
             let worker = to.map_or(known.worker, |(_, to)| to);
             (id, worker, known.config.flow)
@@ -162,8 +165,7 @@ impl Model {
 
     /// Notes that a session is another worker's now.
     pub(super) fn note_move(&mut self, id: SessionId, to: WorkerId) {
-        let mut sessions = self.sessions.iter_mut();
-        if let Some(known) = sessions.find(|known| known.config.id == id) {
+        if let Some(known) = self.sessions.get_mut(&id) {
             known.worker = to;
         }
     }
@@ -185,8 +187,11 @@ impl Model {
 
     /// The worker with the least to do: that whose sessions' rates add up to the least.
     fn least_loaded(&self) -> WorkerId {
+        if self.node.workers == 1 {
+            return WorkerId::FIRST;
+        }
         let mut rates = vec![0; self.node.workers];
-        for known in &self.sessions {
+        for known in self.sessions.values() {
             rates[known.worker.place()] += u64::from(known.config.max_rate_pps);
         }
         let least = rates.iter().enumerate().min_by_key(|(_, rate)| **rate);
@@ -194,7 +199,7 @@ impl Model {
     }
 
     fn known(&self, id: SessionId) -> Result<&Known, CommandError> {
-        let known = self.sessions.iter().find(|known| known.config.id == id);
+        let known = self.sessions.get(&id);
         let unknown = || CommandError::Unknown {
             what: "session",
             name: id.0.to_string(),
@@ -266,8 +271,8 @@ impl Model {
     /// Notes what the worker has made of a session, new or changed.
     pub(super) fn note(&mut self, known: Known) {
         self.remove(known.config.id);
-        self.sessions.push(known);
-        self.sessions.sort_by_key(|known| known.config.id);
+        self.promised += held_max(&known.config);
+        self.sessions.insert(known.config.id, known);
     }
 
     /// How long a session stays that is to be removed: where its stream begins, long enough for those below to fetch what
@@ -283,7 +288,9 @@ impl Model {
     }
 
     pub(super) fn remove(&mut self, id: SessionId) {
-        self.sessions.retain(|known| known.config.id != id);
+        if let Some(known) = self.sessions.remove(&id) {
+            self.promised -= held_max(&known.config);
+        }
     }
 
     fn check_neighbors(&self, config: &SessionConfig) -> Result<(), CommandError> {
@@ -299,13 +306,8 @@ impl Model {
     /// A session that could fill the pool by itself would starve the others. An explicit pool size is the operator's
     /// word, so nothing is checked before all of the configuration is there.
     fn check_room(&self, config: &SessionConfig) -> Result<(), CommandError> {
-        let promised: usize = self
-            .sessions
-            .iter()
-            .map(|known| held_max(&known.config))
-            .sum();
         let reserve = RESERVE + held_by_others(&self.node);
-        let free = self.packets.saturating_sub(promised + reserve);
+        let free = self.packets.saturating_sub(self.promised + reserve);
         let needed = held_max(config);
         if needed <= free || self.node.pool_packets.is_some() {
             return Ok(());
@@ -330,10 +332,7 @@ impl Model {
     /// The clients for the worker, and how they will be known. Those that stay as they are keep the key that they had.
     fn clients_of(&mut self, config: &SessionConfig) -> Result<(Clients, Known), CommandError> {
         let mut known = Vec::with_capacity(config.clients.len());
-        let before = self
-            .sessions
-            .iter()
-            .find(|known| known.config.id == config.id);
+        let before = self.sessions.get(&config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
         let before = before.iter().map(|(key, client)| (identity(client), *key));
         let before: HashMap<_, _> = before.collect();
@@ -464,7 +463,7 @@ impl Model {
             name: name.into(),
         };
         let id = self.neighbor(name).ok_or_else(unknown)?;
-        let mut sessions = self.sessions.iter().map(|known| &known.config);
+        let mut sessions = self.sessions.values().map(|known| &known.config);
         if sessions.any(|session| neighbors_of(session).any(|used| used == name)) {
             return Err(CommandError::InUse(name.into()));
         }

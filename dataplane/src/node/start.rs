@@ -84,31 +84,12 @@ pub(super) fn epoch_now() -> Epoch {
 }
 
 pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
-    let Built {
-        workers,
-        model,
-        ports,
-        commands,
-        events,
-        kernel,
-        eal,
-    } = build(&config)?;
-    let kernel = kernel.start()?;
-    let mut node = Dataplane {
-        model: model.into(),
-        ports,
-        commands,
-        events,
-        workers: Vec::with_capacity(workers.len()),
-        is_drained: false,
-        _kernel: kernel,
-        looking: Mutex::default(),
-    };
+    let (mut dataplane, workers, eal) = build(&config)?.split()?;
     for (place, worker) in workers.into_iter().enumerate() {
-        node.workers
-            .push(spawn(worker, &config, place, eal.clone())?);
+        let thread = spawn(worker, &config, place, eal.clone())?;
+        dataplane.workers.push(thread);
     }
-    Ok(node)
+    Ok(dataplane)
 }
 
 /// A node whose workers have no threads yet.
@@ -120,6 +101,23 @@ pub(crate) struct Built {
     pub(super) events: EventQueue,
     pub(super) kernel: Kernel,
     pub(crate) eal: Eal,
+}
+
+impl Built {
+    /// The control plane's handle, and what the workers' threads are to have.
+    pub(crate) fn split(self) -> Result<(Dataplane, Vec<Worker>, Eal), StartError> {
+        let dataplane = Dataplane {
+            model: self.model.into(),
+            ports: self.ports,
+            commands: self.commands,
+            events: self.events,
+            workers: Vec::with_capacity(self.workers.len()),
+            is_drained: false,
+            _kernel: self.kernel.start()?,
+            looking: Mutex::default(),
+        };
+        Ok((dataplane, self.workers, self.eal))
+    }
 }
 
 /// Starts the EAL, opens the ports and makes the workers, with the neighbors and sessions of the configuration.

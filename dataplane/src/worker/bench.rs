@@ -50,6 +50,21 @@ impl Worker {
         }
     }
 
+    /// Takes up to 64 frames of that off the wire.
+    #[cfg(test)]
+    pub(crate) fn discard_some(&mut self, port: PortIndex) {
+        let mut burst = crate::rx::Burst::<64>::new();
+        if let Some(rx) = &mut self.ports[usize::from(port.0)].rx {
+            rx.recv(&mut burst);
+        }
+    }
+
+    /// Frames that the device behind `port` has not taken yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, port: PortIndex) -> usize {
+        self.ports[usize::from(port.0)].tx.len()
+    }
+
     /// Frames that the device behind `port` has taken.
     pub(crate) fn sent(&self, port: PortIndex) -> u64 {
         self.ports[usize::from(port.0)].tx.counters().packets

@@ -14,6 +14,9 @@ impl Worker {
         let Some(Some(route)) = self.routes.get(index.0) else {
             return;
         };
+        if !old.is_any_catching_up() && !route.clients.is_any_catching_up() {
+            return;
+        }
         fn catching_up(clients: &Clients) -> impl Iterator<Item = &Client> {
             let clients = clients.iter().map(|(client, _)| client);
             clients.filter(|client| client.is_catching_up())

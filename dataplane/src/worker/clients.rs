@@ -77,6 +77,11 @@ impl Clients {
         self.clients.iter().zip(&self.entries)
     }
 
+    /// Whether any of them gets history on its own.
+    pub(crate) fn is_any_catching_up(&self) -> bool {
+        self.catching_up > 0
+    }
+
     pub(crate) fn contains(&self, key: ClientKey) -> bool {
         self.place(key).is_some()
     }
@@ -172,12 +177,20 @@ impl Clients {
     }
 
     /// Lets `fresh` take their place. Those that stay keep their counters; those that are new get what comes from `from`
-    /// on, or catch up. Returns the old ones, to be freed elsewhere.
-    pub(crate) fn replace(&mut self, mut fresh: Clients, from: Seq) -> Clients {
+    /// on, or catch up. `resolve` is asked for the next hops of those that had another one before, or none. Returns the old
+    /// ones, to be freed elsewhere.
+    pub(crate) fn replace(
+        &mut self,
+        mut fresh: Clients,
+        from: Seq,
+        mut resolve: impl FnMut(PortIndex, Ipv4Addr) -> Option<Mac>,
+    ) -> Clients {
         let mut old = self.iter().peekable();
+        let mut seen = Clients::default();
         for (client, entry) in fresh.clients.iter_mut().zip(&mut fresh.entries) {
             while old.next_if(|(old, _)| old.key < client.key).is_some() {}
-            match old.next_if(|(old, _)| old.key == client.key) {
+            let stays = old.next_if(|(old, _)| old.key == client.key);
+            match stays {
                 Some((old, old_entry)) => {
                     entry.packets = old_entry.packets;
                     entry.dropped = old_entry.dropped;
@@ -186,10 +199,32 @@ impl Clients {
                 None if client.catch_up > Duration::ZERO => client.from = Client::CATCHING_UP,
                 None => client.from = from,
             }
+            let next_hop = match stays.filter(|&stays| goes_same_way(stays, (client, entry))) {
+                Some((_, old_entry)) => old_entry.next_hop(),
+                None => resolve(entry.port, client.next_hop),
+            };
+            entry.set_next_hop(next_hop);
+            seen.unresolved += usize::from(next_hop.is_none());
+            seen.note(client);
         }
         drop(old);
-        fresh.look();
+        fresh.all_from = seen.all_from;
+        fresh.catching_up = seen.catching_up;
+        fresh.unresolved = seen.unresolved;
         std::mem::replace(self, fresh)
+    }
+
+    /// Those that are no more, or behind another next hop, in `fresh`.
+    pub(crate) fn leavers(&self, fresh: &Clients) -> impl Iterator<Item = (&Client, &ClientEntry)> {
+        let mut fresh = fresh.iter().peekable();
+        self.iter().filter(move |&old| {
+            while fresh
+                .next_if(|(client, _)| client.key < old.0.key)
+                .is_some()
+            {}
+            let stays = fresh.next_if(|(client, _)| client.key == old.0.key);
+            !stays.is_some_and(|stays| goes_same_way(old, stays))
+        })
     }
 
     /// Learns anew what holds for all.
@@ -209,4 +244,9 @@ impl Clients {
             self.all_from = self.all_from.max(client.from);
         }
     }
+}
+
+/// Whether a client's copies go to the same next hop as before.
+fn goes_same_way(old: (&Client, &ClientEntry), now: (&Client, &ClientEntry)) -> bool {
+    (old.1.port, old.0.next_hop) == (now.1.port, now.0.next_hop)
 }

@@ -198,18 +198,22 @@ impl Worker {
         Reply::Left(Leftover::Session(NewSession { session, route }))
     }
 
-    /// Puts a new list of clients in place and returns the old one.
-    fn set_clients(&mut self, now: Instant, index: SessionIndex, mut clients: Clients) -> Clients {
-        clients.resolve(|port, next_hop, _| self.arp.want(now, port, next_hop));
+    /// Puts a new list of clients in place and returns the old one. Of those that stay nothing is looked up: a list of
+    /// thousands may be replaced while packets flow.
+    fn set_clients(&mut self, now: Instant, index: SessionIndex, clients: Clients) -> Clients {
         let session = self.node.session(index);
         let from = session.map(|session| session.lead().next());
         let epoch = session.and_then(Session::epoch);
-        let Some(route) = self.route_mut(index) else {
+        let Some(Some(route)) = self.routes.get_mut(index.0) else {
             return clients;
         };
         route.follow_epoch(epoch);
-        let old = route.clients.replace(clients, from.unwrap_or_default());
-        for (client, entry) in old.iter() {
+        let arp = &mut self.arp;
+        let resolve = |port, next_hop| arp.want(now, port, next_hop);
+        let old = route
+            .clients
+            .replace(clients, from.unwrap_or_default(), resolve);
+        for (client, entry) in old.leavers(&route.clients) {
             self.arp.unwant(entry.port, client.next_hop);
         }
         self.follow_catch_ups(now, index, &old);

@@ -91,6 +91,7 @@ impl Deliveries {
     }
 
     /// The lowest sequence that is not delivered yet.
+    #[inline]
     pub(super) fn expected<P>(&self, window: &Window<P>) -> Seq {
         match (self.ready.front(), self.order) {
             (Some(&seq), _) => seq,
@@ -101,6 +102,7 @@ impl Deliveries {
 
     /// Notes a packet that came in. `true`: one that waits for its delivery had to make room for it.
     /// `live`: it came as the source sent it, rather than afterwards.
+    #[inline]
     pub(super) fn packet_is_in(&mut self, seq: Seq, live: bool) -> bool {
         if live {
             self.pace.grant(EARNED);
@@ -133,6 +135,7 @@ impl Deliveries {
     }
 
     /// The sequence to deliver now, not yet taken.
+    #[inline]
     fn next<P>(&mut self, window: &Window<P>, undelivered: &mut u64) -> Option<Seq> {
         while let Some(&seq) = self.ready.front() {
             if window.packet(seq).is_some() {
@@ -156,15 +159,19 @@ impl Deliveries {
     }
 
     /// Takes what [`Deliveries::next`] has found.
+    #[inline]
     fn take(&mut self) {
-        if self.ready.pop_front().is_none() {
+        if self.ready.is_empty() {
             self.expected = self.expected.next();
+        } else {
+            self.ready.pop_front();
         }
     }
 }
 
 impl<P> Session<P> {
     /// The next packet to deliver, if there is one and the pace allows it.
+    #[inline]
     pub(crate) fn poll_deliver(&mut self, now: Instant) -> Option<Seq> {
         let deliveries = self
             .deliveries

@@ -79,7 +79,7 @@ impl Overrides {
     fn apply_losses(&self, topology: &mut Topology) -> Result<(), String> {
         for loss in self.loss.iter().filter(|loss| loss.link.is_none()) {
             for link in &mut topology.links {
-                link.impair.loss = Some(loss.loss.clone());
+                link.settings.impair.loss = Some(loss.loss.clone());
             }
         }
         for loss in &self.loss {
@@ -87,7 +87,7 @@ impl Overrides {
             let link = topology
                 .link_between(a, b)
                 .ok_or_else(|| format!("--loss: there is no link {a}:{b}"))?;
-            topology.links[link].impair.loss = Some(loss.loss.clone());
+            topology.links[link].settings.impair.loss = Some(loss.loss.clone());
         }
         Ok(())
     }

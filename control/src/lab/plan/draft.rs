@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::node_file::{self, NodeFile};
 use super::tree::Tree;
 use super::{
-    Cable, EndImpair, HOST_MTU, HostPlan, LastHopPlan, NodePlan, PlanError, PortKind, ROUTER_MTU,
+    Cable, EndImpair, HostPlan, LastHopPlan, NodePlan, PlanError, PortKind, ROUTER_MTU,
     SeededImpair, SessionPlan, TreeLink, check_room,
 };
 use crate::config::{self, quantity};
-use crate::lab::topology::{Host, Impair, Session, Topology};
+use crate::lab::topology::{Host, Impair, Link, Session, Topology};
 
 /// Where sources send to.
 const DESTINATION: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -34,6 +34,8 @@ struct Attachment<'t> {
     peer: &'t str,
     address: Ipv4Addr,
     peer_address: Ipv4Addr,
+    /// Largest IP packet on it.
+    mtu: u16,
     /// The link between routers, and which end of it this is.
     link: Option<(usize, usize)>,
 }
@@ -72,6 +74,7 @@ impl<'t> Draft<'t> {
                 peer: &at.between[1 - end],
                 address: link_address(1, link, end),
                 peer_address: link_address(1, link, 1 - end),
+                mtu: self.link_mtu(at),
                 link: Some((link, end)),
             })
         });
@@ -82,9 +85,15 @@ impl<'t> Draft<'t> {
                 peer: &host.name,
                 address: link_address(128, index, 0),
                 peer_address: link_address(128, index, 1),
+                mtu: host.mtu,
                 link: None,
             });
         links.chain(hosts).collect()
+    }
+
+    fn link_mtu(&self, link: &Link) -> u16 {
+        let settings = link.settings.or(&self.topology.link_defaults);
+        settings.mtu.unwrap_or(ROUTER_MTU)
     }
 
     fn device(&self, router: &str, peer: &str) -> String {
@@ -100,7 +109,7 @@ impl<'t> Draft<'t> {
             port: at.between[1 - end].clone(),
             impair: SeededImpair {
                 seed: port_seed(self.topology.seed, link, end),
-                impair: at.impair.or(&self.topology.link_defaults),
+                impair: at.settings.or(&self.topology.link_defaults).impair,
             },
         }
     }
@@ -152,11 +161,7 @@ impl<'t> Draft<'t> {
             name: at.peer.to_string(),
             device: format!("{driver}:eth{index}"),
             address: format!("{}/30", at.address),
-            mtu: if at.link.is_some() {
-                ROUTER_MTU
-            } else {
-                HOST_MTU
-            },
+            mtu: at.mtu,
             impair: at
                 .link
                 .map(|(link, end)| self.end_impair(link, end).impair)
@@ -229,6 +234,7 @@ impl<'t> Draft<'t> {
                 device: "eth0".to_string(),
                 address: link_address(128, index, 1),
                 gateway: link_address(128, index, 0),
+                mtu: host.mtu,
             })
             .collect()
     }
@@ -241,7 +247,7 @@ impl<'t> Draft<'t> {
                     (a.clone(), self.device(a, b)),
                     (b.clone(), self.device(b, a)),
                 ],
-                mtu: ROUTER_MTU,
+                mtu: self.link_mtu(link),
             }
         });
         let hosts = self.topology.hosts.iter().map(|host| Cable {
@@ -249,7 +255,7 @@ impl<'t> Draft<'t> {
                 (host.router.clone(), self.device(&host.router, &host.name)),
                 (host.name.clone(), "eth0".to_string()),
             ],
-            mtu: HOST_MTU,
+            mtu: host.mtu,
         });
         links.chain(hosts).collect()
     }
