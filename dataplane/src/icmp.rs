@@ -46,9 +46,10 @@ impl IcmpFrame {
 }
 
 /// How often ICMP errors are sent (RFC 1812 §4.3.2.8 asks for a limit): 100 a second serve path MTU discovery of many
-/// sources at once and are no traffic to speak of.
-pub(crate) fn icmp_limiter() -> TokenBucket {
-    TokenBucket::new(100, Duration::from_millis(500))
+/// sources at once and are no traffic to speak of. Each of the node's workers has its share.
+pub(crate) fn icmp_limiter(workers: usize) -> TokenBucket {
+    let share = (100 / workers.max(1)).max(1);
+    TokenBucket::new(share as u64, Duration::from_millis(500))
 }
 
 /// Tells the source of `inner`, which came as `frame` to the port that is `local`, that its IP packets may be `mtu`

@@ -219,6 +219,11 @@ impl Model {
                 name,
             });
         }
+        if self.sessions.len() >= self.node.max_sessions {
+            return Err(CommandError::NoRoom(
+                "the node holds as many sessions as it may".into(),
+            ));
+        }
         self.check_neighbors(config)?;
         self.check_room(config)?;
         let protocol = config.protocol(&|name| self.neighbor(name));

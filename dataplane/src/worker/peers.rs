@@ -88,6 +88,11 @@ impl Peers {
         self.me == WorkerId::FIRST
     }
 
+    /// Workers of the node.
+    pub(crate) fn count(&self) -> usize {
+        self.inboxes.len()
+    }
+
     /// The worker after this one.
     pub(crate) fn next(&self) -> Option<WorkerId> {
         Some(self.me.next()).filter(|next| next.place() < self.inboxes.len())
