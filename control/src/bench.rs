@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     };
     let cpus = cpus(args.cpu).map_err(|message| failure(2, message))?;
     if let Some(subject) = &args.measure {
-        return subject::serve(subject, cpus.test).map_err(|message| failure(1, message));
+        return subject::serve(subject, cpus).map_err(|message| failure(1, message));
     }
     let rows = rows::select(&args.rows, args.quick).map_err(|message| failure(2, message))?;
     let effort = if args.quick { QUICK } else { FULL };
@@ -104,7 +104,7 @@ fn measure(row: &Row, pool: &mut Pool, effort: Effort) -> Result<Measured, Strin
     let mut ours = pool.subject(&row.ours)?;
     let mut theirs = match &row.against {
         Against::Testpmd(setup) => Some(pool.testpmd(setup)?),
-        Against::Subject(subject) => Some(pool.subject(subject)?),
+        Against::Subject(subject) | Against::Times(_, subject) => Some(pool.subject(subject)?),
         Against::Limit(_) => None,
     };
     let mut measured = Measured::default();
@@ -117,7 +117,9 @@ fn measure(row: &Row, pool: &mut Pool, effort: Effort) -> Result<Measured, Strin
         for is_ours in [true, false, false, true] {
             match &mut theirs {
                 _ if is_ours => measured.ours.push(ours.measure(effort.slice)?),
-                Some(theirs) => measured.theirs.push(theirs.measure(effort.slice)?),
+                Some(theirs) => measured
+                    .theirs
+                    .push(row.against.times(theirs.measure(effort.slice)?)),
                 None => {}
             }
         }

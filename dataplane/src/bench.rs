@@ -14,6 +14,7 @@
 //! Inside the section are, besides all of the turn (timers, polls, housekeeping when it is due), two readings of the time
 //! stamp counter. A section in which the kernel took the core away is set aside, and counted.
 
+mod crew;
 mod frames;
 mod latency;
 mod naks;
@@ -24,6 +25,7 @@ mod stopwatch;
 
 use serde::{Deserialize, Serialize};
 
+pub use crew::Crew;
 pub use protocol::Protocol;
 pub use rig::Rig;
 
@@ -97,6 +99,8 @@ pub struct Workload {
     pub held: u32,
     /// Whether there is in the worker what can be switched on, and is off: as in every worker but this one's.
     pub switches: bool,
+    /// Workers, each with as many sessions.
+    pub workers: u16,
 }
 
 /// What was measured.

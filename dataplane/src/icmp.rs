@@ -50,9 +50,10 @@ struct IcmpHeader {
 const ICMP_LEN: usize = size_of::<IcmpHeader>();
 
 /// How often ICMP errors are sent (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f) ask for a limit): 100 a second serve path MTU
-/// discovery of many sources at once and are no traffic to speak of.
-pub(crate) fn icmp_limiter() -> TokenBucket {
-    TokenBucket::new(100, Duration::from_millis(500))
+/// discovery of many sources at once and are no traffic to speak of. Each of the node's workers has its share.
+pub(crate) fn icmp_limiter(workers: usize) -> TokenBucket {
+    let share = (100 / workers.max(1)).max(1);
+    TokenBucket::new(share as u64, Duration::from_millis(500))
 }
 
 /// How many echo requests are answered: enough for any monitoring, and a flood of them costs little.

@@ -31,6 +31,16 @@ impl<const N: usize> Burst<N> {
         }
     }
 
+    /// Puts a buffer at the end; gives it back where there is no room.
+    pub(crate) fn push(&mut self, mbuf: Mbuf) -> Result<(), Mbuf> {
+        let Some(place) = self.mbufs.get_mut(self.end) else {
+            return Err(mbuf);
+        };
+        *place = mbuf.into_raw().as_ptr();
+        self.end += 1;
+        Ok(())
+    }
+
     /// Room for `count` more buffers, if there is.
     pub(crate) fn room_for(&mut self, count: usize) -> Option<&mut [*mut rte_mbuf]> {
         self.mbufs.get_mut(self.end..self.end + count)

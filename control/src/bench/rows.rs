@@ -2,7 +2,7 @@
 
 mod details;
 
-use dataplane::bench::{Role, Wire, Workload};
+use dataplane::bench::{Role, Sample, Wire, Workload};
 use serde::{Deserialize, Serialize};
 
 /// Something that this program measures, in a process of its own.
@@ -48,8 +48,25 @@ pub(super) struct Testpmd {
 pub(super) enum Against {
     Testpmd(Testpmd),
     Subject(Subject),
+    /// A subject, and so many times what it does.
+    Times(u16, Subject),
     /// A number of nanoseconds.
     Limit(f64),
+}
+
+impl Against {
+    /// What counts of what was measured.
+    pub(super) fn times(&self, sample: Sample) -> Sample {
+        let times = match self {
+            Against::Times(times, _) => u64::from(*times),
+            Against::Testpmd(_) | Against::Subject(_) | Against::Limit(_) => 1,
+        };
+        Sample {
+            packets: sample.packets * times,
+            cycles: sample.cycles * times,
+            ..sample
+        }
+    }
 }
 
 /// What is compared.
@@ -159,6 +176,7 @@ fn first() -> Vec<Row> {
     rows.push(flat_sessions(SOME_SESSIONS));
     rows.push(flat_sessions(sessions_that_fit()));
     rows.push(off_cost());
+    rows.push(two_workers());
     rows.push(Row {
         name: "overlay-inorder",
         vdev: "none",
@@ -230,6 +248,7 @@ const fn workload(role: Role, size: u16) -> Workload {
         sessions: 1,
         held: HELD_LEAST,
         switches: true,
+        workers: 1,
     }
 }
 
@@ -332,6 +351,26 @@ fn off_cost() -> Row {
         against: Against::Subject(subject(false)),
         unit: Unit::Mpps,
         bound: Some(0.99),
+    }
+}
+
+/// Two workers, each on a CPU and with sessions of its own, against twice what one does.
+fn two_workers() -> Row {
+    let subject = |workers| {
+        Subject::Worker(Workload {
+            workers,
+            ..workload(Role::Ingress, SIZES[0])
+        })
+    };
+    Row {
+        name: "workers-2",
+        vdev: "null",
+        size: SIZES[0],
+        ours: subject(2),
+        comparator: "linear",
+        against: Against::Times(2, subject(1)),
+        unit: Unit::Mpps,
+        bound: Some(0.90),
     }
 }
 

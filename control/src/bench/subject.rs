@@ -3,16 +3,26 @@
 use std::io::{BufRead, Write};
 use std::time::Duration;
 
-use dataplane::bench::{Protocol, Rig, Sample};
+use dataplane::bench::{Crew, Protocol, Rig, Sample};
 
+use super::Cpus;
 use super::kernel::{Router, Sender};
 use super::multicast;
 use super::rows::Subject;
 
-/// Measures `subject`, as JSON, on this CPU, until there is no more input.
-pub(super) fn serve(subject: &str, cpu: usize) -> Result<(), String> {
+/// Measures `subject`, as JSON, on the CPU under test, and the other one where it has two workers, until there is no more input.
+pub(super) fn serve(subject: &str, cpus: Cpus) -> Result<(), String> {
+    let cpu = cpus.test;
     let subject: Subject = serde_json::from_str(subject).map_err(|error| error.to_string())?;
     match subject {
+        Subject::Worker(workload) if workload.workers > 1 => {
+            if cpus.rest == cpu || workload.workers > 2 {
+                return Err("each worker needs a CPU, and there are two at most".to_owned());
+            }
+            let crew = Crew::new(workload, &[cpu, cpus.rest]);
+            let mut crew = crew.map_err(|error| error.to_string())?;
+            answer(|slice| crew.run(slice))
+        }
         Subject::Worker(workload) => {
             let mut rig = Rig::new(workload, Some(cpu)).map_err(|error| error.to_string())?;
             answer(|slice| rig.run(slice))

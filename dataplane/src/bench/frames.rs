@@ -47,7 +47,10 @@ pub(super) fn group(session: u32) -> Ipv4Addr {
 /// Makes the frames that come in, sessions by turns.
 pub(super) struct Generator {
     role: Role,
-    sessions: u32,
+    /// The first session, how many lie between two, and the one after the last.
+    first: u32,
+    step: u32,
+    end: u32,
     /// Of the port that they come in by.
     mac: Mac,
     payload: Vec<u8>,
@@ -59,15 +62,23 @@ pub(super) struct Generator {
 
 impl Generator {
     pub(super) fn new(workload: &Workload, mac: Mac) -> Generator {
+        Generator::of_worker(workload, mac, 0)
+    }
+
+    /// Of the sessions that the worker at that place has.
+    pub(super) fn of_worker(workload: &Workload, mac: Mac, place: u32) -> Generator {
+        let step = u32::from(workload.workers);
         let len = usize::from(workload.size).saturating_sub(ETHERNET_LEN + INNER_LEN);
         let payload: Vec<u8> = (0..len).map(|i| (i * 7 + 1) as u8).collect();
         Generator {
             role: workload.role,
-            sessions: workload.sessions,
+            first: place,
+            step,
+            end: workload.sessions * step,
             mac,
             payload_sum: Sum::of(&payload),
             payload,
-            next_session: 0,
+            next_session: place,
             sequence: Seq(1),
             epoch: Epoch(1),
         }
@@ -114,9 +125,9 @@ impl Generator {
                 self.tree_headers(&mut headers, &inner, session)
             }
         };
-        self.next_session += 1;
-        if self.next_session == self.sessions {
-            self.next_session = 0;
+        self.next_session += self.step;
+        if self.next_session >= self.end {
+            self.next_session = self.first;
             self.sequence = self.sequence.next();
         }
         (headers, len)
@@ -200,6 +211,7 @@ mod tests {
             sessions: 3,
             held: 64,
             switches: true,
+            workers: 1,
         };
         let mut generator = Generator::new(&workload, LOCAL.mac);
         std::iter::from_fn(move || {

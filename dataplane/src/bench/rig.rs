@@ -14,7 +14,7 @@ use crate::node::{Built, StartError, build, set_up_thread};
 use crate::worker::Worker;
 
 /// The burst: as the worker takes it from a port in a turn, and as testpmd does.
-const BURST: u64 = 32;
+pub(super) const BURST: u64 = 32;
 /// Copies that a fan-out makes in a section, at the least.
 const COPIES: u64 = 1024;
 /// The same where a ring takes them: what one holds, twice over.
@@ -22,7 +22,7 @@ const COPIES_ON_RING: u64 = 512;
 /// Repairs of a section: what a turn sends of them.
 const REPAIRS: u64 = 64;
 /// Sections between looks at the clock.
-const SECTIONS: usize = 16;
+pub(super) const SECTIONS: usize = 16;
 /// Turns after which a section must be over: it takes two or three.
 const TURNS_MAX: usize = 1000;
 
@@ -64,7 +64,7 @@ impl Rig {
     /// # Errors
     /// What could not be started, and why.
     pub fn new(workload: Workload, cpu: Option<usize>) -> Result<Rig, StartError> {
-        let config = node(&workload, cpu);
+        let config = node(&workload, cpu.as_slice());
         let mut built = build(&config)?;
         set_up_thread(cpu)?;
         let registration = built.eal.register_thread()?;
@@ -182,13 +182,18 @@ impl Rig {
     }
 
     pub(super) fn why(&self, sent: u64, expected: u64) -> String {
-        let drops = self.built.workers[0].drops();
-        let drops: Vec<_> = drops
-            .map(|(reason, count)| format!("{} {count}", reason.name()))
-            .collect();
-        let drops = drops.join(", ");
-        format!("{sent} of {expected} frames went out; drops: {drops}")
+        why(&self.built.workers[0], sent, expected)
     }
+}
+
+/// What became of frames that did not go out.
+pub(super) fn why(worker: &Worker, sent: u64, expected: u64) -> String {
+    let drops = worker.drops();
+    let drops: Vec<_> = drops
+        .map(|(reason, count)| format!("{} {count}", reason.name()))
+        .collect();
+    let drops = drops.join(", ");
+    format!("{sent} of {expected} frames went out; drops: {drops}")
 }
 
 /// Puts frames on the ring behind a port, which the worker polls.
@@ -203,7 +208,11 @@ fn put(worker: &mut Worker, port: PortIndex, count: u64, mut write: impl FnMut(&
 }
 
 /// The worker's turns until a burst has gone through; returns how many frames went out by so many ports.
-fn section<const SWITCHES: bool>(worker: &mut Worker, branches: u16, expected: u64) -> u64 {
+pub(super) fn section<const SWITCHES: bool>(
+    worker: &mut Worker,
+    branches: u16,
+    expected: u64,
+) -> u64 {
     let sent = |worker: &Worker| -> u64 {
         (1..=branches)
             .map(|port| worker.sent(PortIndex(port)))

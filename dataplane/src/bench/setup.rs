@@ -33,9 +33,10 @@ pub(super) const fn beyond(port: PortIndex) -> Ipv4Addr {
     Ipv4Addr::new(10, port.0 as u8 + 1, 0, 2)
 }
 
-/// A node with the port `in` and others out, its worker pinned to `cpu`.
-pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
-    let sessions: Vec<_> = (0..workload.sessions)
+/// A node with the port `in` and others out, its workers pinned to `cpus`.
+pub(super) fn node(workload: &Workload, cpus: &[usize]) -> NodeConfig {
+    let workers = usize::from(workload.workers);
+    let sessions: Vec<_> = (0..workload.sessions * u32::from(workload.workers))
         .map(|index| session(workload, index))
         .collect();
     let kept: usize = sessions.iter().map(held_max).sum();
@@ -49,10 +50,10 @@ pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
     NodeConfig {
         name: "bench".into(),
         idle: Idle::Spin,
-        workers: 1,
-        cpus: cpu.into_iter().collect(),
+        workers,
+        cpus: cpus.to_vec(),
         eal: EalConfig::default(),
-        pool_packets: Some(kept + UNDER_WAY),
+        pool_packets: Some(kept + UNDER_WAY * workers),
         spare_packets: 0,
         max_sessions: sessions.len(),
         tree_port: overlay::wire::TREE_PORT,
@@ -141,7 +142,7 @@ fn session(workload: &Workload, index: u32) -> SessionConfig {
         subcast_threshold: 0,
         catch_up: Duration::ZERO,
         idle_timeout: HELLO,
-        worker: None,
+        worker: Some(index as usize % usize::from(workload.workers)),
         clients: (0..clients).map(client).collect(),
     }
 }

@@ -234,6 +234,11 @@ impl Model {
                 name,
             });
         }
+        if self.sessions.len() >= self.node.max_sessions {
+            return Err(CommandError::NoRoom(
+                "the node holds as many sessions as it may".into(),
+            ));
+        }
         let channel = channel_of(config)?;
         self.check_neighbors(config)?;
         self.check_room(config)?;

@@ -9,11 +9,10 @@ use overlay::wire::Kind;
 
 use super::Worker;
 use super::owners::{Key, WorkerId};
-use super::peers::{BATCHES, Handed, Letter, Peers};
+use super::peers::{BATCHES, Batch, Handed, Letter, Peers};
 use crate::drops::DropReason;
 use crate::frame::{Parsed, PortIndex, parse};
 use crate::next_hop::Resolution;
-use crate::rx::Burst;
 
 /// Batches taken from other workers in one turn, before ports are polled again.
 const BATCH_BUDGET: usize = 4;
@@ -26,10 +25,8 @@ impl Worker {
             let Some(batch) = self.peers.as_ref().and_then(|peers| peers.fetch()) else {
                 break;
             };
-            for handed in batch {
-                self.take_handed(now, handed);
-                work += 1;
-            }
+            work += batch.frames.len();
+            self.take_handed(now, batch);
         }
         work
     }
@@ -41,15 +38,29 @@ impl Worker {
         }
     }
 
-    /// Takes a frame from another worker, who has counted it.
-    pub(super) fn take_handed(&mut self, now: Instant, (port, mbuf): Handed) {
+    /// Takes frames from another worker, who has counted them.
+    fn take_handed(&mut self, now: Instant, batch: Batch) {
+        let Batch { port, mut frames } = batch;
         let place = usize::from(port.0);
         if self.ports[place].impaired.is_some() {
-            return self.impair(now, port, std::iter::once(mbuf));
+            return self.impair(now, port, frames);
         }
         let offered = self.ports[place].tree_offered;
-        self.receive(now, port, mbuf, &mut Burst::new());
+        while let Some(mbuf) = frames.next() {
+            self.receive(now, port, mbuf, &mut frames);
+        }
         self.ports[place].tree_offered = offered;
+    }
+
+    /// Takes a frame that has waited for its session.
+    pub(super) fn take_parked_frame(&mut self, now: Instant, (port, mbuf): Handed) {
+        let mut batch = Batch {
+            port,
+            ..Batch::default()
+        };
+        let refused = batch.frames.push(mbuf);
+        debug_assert!(refused.is_ok(), "it is the only one");
+        self.take_handed(now, batch);
     }
 
     /// Whether the packet is another worker's, or all workers'. Data and flows are not asked for here: they are found

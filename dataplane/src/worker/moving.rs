@@ -103,7 +103,7 @@ impl Worker {
     fn take_parked(&mut self, now: Instant) {
         let parked = self.peers.as_mut().map(|peers| peers.unpark());
         for handed in parked.into_iter().flatten() {
-            self.take_handed(now, handed);
+            self.take_parked_frame(now, handed);
         }
     }
 

@@ -6,16 +6,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 
+use super::RX_BURST;
 use super::moving::Moving;
 use super::owners::{Key, Owners, WorkerId};
 use crate::frame::PortIndex;
 use crate::mbuf::Mbuf;
+use crate::rx::Burst;
 
 /// Frames handed over at once: what a worker takes from a port in a turn.
-const BATCH: usize = 32;
+const BATCH: usize = RX_BURST;
 /// Batches that wait for a worker at most: two receive rings, the first half of them perhaps of one frame each.
 pub(super) const BATCHES: usize = 128;
 /// Letters that wait for a worker at most: hellos of some turns of a large node.
@@ -28,7 +29,12 @@ pub(crate) const HANDED_MAX: usize = BATCH * BATCHES + LETTERS + PARKED_MAX;
 /// A frame, and the port that it came by.
 pub(crate) type Handed = (PortIndex, Mbuf);
 
-type Batch = ArrayVec<Handed, BATCH>;
+/// Frames that came by the same port, oldest first.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) port: PortIndex,
+    pub(crate) frames: Burst<BATCH>,
+}
 
 /// What goes to a worker beside frames of its sessions.
 pub(crate) enum Letter {
@@ -69,7 +75,7 @@ impl Peers {
             me: WorkerId(me),
             owners: Arc::clone(&owners),
             inboxes: Arc::clone(&inboxes),
-            batches: (0..workers).map(|_| Batch::new()).collect(),
+            batches: (0..workers).map(|_| Batch::default()).collect(),
             parked: VecDeque::with_capacity(PARKED_MAX),
         })
     }
@@ -80,6 +86,11 @@ impl Peers {
 
     pub(crate) fn is_first(&self) -> bool {
         self.me == WorkerId::FIRST
+    }
+
+    /// Workers of the node.
+    pub(crate) fn count(&self) -> usize {
+        self.inboxes.len()
     }
 
     /// The worker after this one.
@@ -99,35 +110,38 @@ impl Peers {
     }
 
     /// Hands a frame over, once there is a batch of them or [`Peers::flush`] is called; returns how many were dropped.
-    pub(crate) fn hand_over(&mut self, to: WorkerId, handed: Handed) -> usize {
-        let batch = &mut self.batches[to.place()];
-        batch.push(handed);
-        if batch.is_full() {
-            push(&self.inboxes[to.place()], batch)
-        } else {
-            0
+    pub(crate) fn hand_over(&mut self, to: WorkerId, (port, mbuf): Handed) -> usize {
+        let (inbox, batch) = (&self.inboxes[to.place()], &mut self.batches[to.place()]);
+        let mut dropped = 0;
+        if batch.port != port {
+            dropped += push(inbox, batch);
+            batch.port = port;
         }
+        if let Err(mbuf) = batch.frames.push(mbuf) {
+            dropped += push(inbox, batch);
+            let refused = batch.frames.push(mbuf);
+            debug_assert!(refused.is_ok(), "there is room now");
+        }
+        dropped
     }
 
     /// Hands over what waits; returns how many frames were dropped since the other worker had no room. Where much waits
     /// for that already, batches are filled first: it may be off its core, and frames come one by one.
     pub(crate) fn flush(&mut self) -> usize {
         let inboxes = self.inboxes.iter().zip(&mut self.batches);
-        let waiting =
-            inboxes.filter(|(inbox, batch)| !batch.is_empty() && inbox.frames.len() < BATCHES / 2);
+        let waiting = inboxes.filter(|(inbox, _)| inbox.frames.len() < BATCHES / 2);
         waiting.map(|(inbox, batch)| push(inbox, batch)).sum()
     }
 
     /// Hands over all that waits, whatever waits there; returns how many frames were dropped.
     pub(crate) fn flush_all(&mut self) -> usize {
         let inboxes = self.inboxes.iter().zip(&mut self.batches);
-        let waiting = inboxes.filter(|(_, batch)| !batch.is_empty());
-        waiting.map(|(inbox, batch)| push(inbox, batch)).sum()
+        inboxes.map(|(inbox, batch)| push(inbox, batch)).sum()
     }
 
     /// The oldest frames that others have handed over.
-    pub(crate) fn fetch(&self) -> Option<impl Iterator<Item = Handed> + use<>> {
-        Some(self.inboxes[self.me.place()].frames.pop()?.into_iter())
+    pub(crate) fn fetch(&self) -> Option<Batch> {
+        self.inboxes[self.me.place()].frames.pop()
     }
 
     /// Sends a letter.
@@ -160,6 +174,13 @@ impl Peers {
 
 /// Hands a batch over, or drops it and says how many frames that were.
 fn push(inbox: &Inbox, batch: &mut Batch) -> usize {
-    let refused = inbox.frames.push(std::mem::take(batch));
-    refused.map_or_else(|batch| batch.len(), |()| 0)
+    if batch.frames.is_empty() {
+        return 0;
+    }
+    let fresh = Batch {
+        port: batch.port,
+        ..Batch::default()
+    };
+    let refused = inbox.frames.push(std::mem::replace(batch, fresh));
+    refused.map_or_else(|batch| batch.frames.len(), |()| 0)
 }

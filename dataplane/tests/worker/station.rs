@@ -77,6 +77,8 @@ impl Station {
         });
         let link = link.unwrap();
         bind(socket.as_raw_fd(), &link).unwrap();
+        // What came by other interfaces before it was bound to this one.
+        while recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::empty()).is_ok() {}
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap();
         Station {
             socket,
