@@ -85,6 +85,22 @@ int tc_tap_open(const char *name, const uint8_t *mac)
 	return code;
 }
 
+int tc_interface_set_mtu(const char *interface, uint16_t mtu)
+{
+	struct ifreq request;
+	memset(&request, 0, sizeof(request));
+	if (strlen(interface) >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	strcpy(request.ifr_name, interface);
+	request.ifr_mtu = mtu;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (fd < 0)
+		return -errno;
+	int code = ioctl(fd, SIOCSIFMTU, &request) == 0 ? 0 : -errno;
+	close(fd);
+	return code;
+}
+
 int tc_interface_state(uint32_t index, struct tc_interface *state)
 {
 	struct ifreq request;

@@ -88,6 +88,7 @@ int tc_device_probe(const char *devargs);
 int tc_interface_check(const char *interface);
 /* Of this process' network namespace; -ENODEV: it is gone. */
 int tc_interface_state(uint32_t index, struct tc_interface *state);
+int tc_interface_set_mtu(const char *interface, uint16_t mtu);
 
 /* A TAP interface of that name and Ethernet address, down, in this thread's network namespace. Returns its descriptor,
  * which doesn't block; the interface goes with it. */

@@ -28,6 +28,16 @@ impl Tap {
         Ok(Tap { file: fd.into() })
     }
 
+    /// Has the kernel send no packets beyond this MTU by the interface of that name.
+    pub(crate) fn set_mtu(name: &str, mtu: u16) -> io::Result<()> {
+        let name = CString::new(name)?;
+        // SAFETY: the name outlives the call.
+        match unsafe { dpdk_sys::tc_interface_set_mtu(name.as_ptr(), mtu) } {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(-code)),
+        }
+    }
+
     /// Takes the next frame that the kernel sends; its length, or `None` if there is none now.
     pub(crate) fn read(&self, frame: &mut [u8]) -> Option<usize> {
         (&self.file).read(frame).ok()

@@ -10,6 +10,8 @@
 
 #[path = "worker/cases.rs"]
 mod cases;
+#[path = "worker/fan_out.rs"]
+mod fan_out;
 #[path = "worker/kernel.rs"]
 mod kernel;
 #[path = "worker/links.rs"]

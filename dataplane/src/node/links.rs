@@ -9,6 +9,7 @@ use super::{ANSWER_WITHIN, CommandError, Dataplane};
 use crate::event::{Event, EventKind};
 use crate::frame::PortIndex;
 use crate::port::{Link, Port};
+use crate::tap::Tap;
 use crate::worker::{Command, PortLink};
 
 impl Dataplane {
@@ -96,6 +97,12 @@ impl Dataplane {
             done.recv_timeout(patience).ok()?;
         }
         model.set_link(place, new);
+        if let Some(kernel) = &model.config().ports[place].kernel
+            && new.mtu != old.mtu
+        {
+            // If it can't be set, what the kernel sends beyond it is dropped, and counted at the port.
+            let _ = Tap::set_mtu(&kernel.interface, new.mtu);
+        }
         let name = || self.ports[place].name().to_owned();
         let up = (new.up != old.up).then(|| EventKind::PortLink {
             name: name(),

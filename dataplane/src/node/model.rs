@@ -1,5 +1,6 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
+use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ fn neighbors_of(config: &SessionConfig) -> impl Iterator<Item = &String> {
 }
 
 /// What makes a client the one that is there: how it caught up is its past.
-fn identity(client: &ClientConfig) -> (&str, Ipv4Addr, u16) {
-    (&client.name, client.address, client.port)
+fn identity(client: &ClientConfig) -> impl Hash + Eq + '_ {
+    (client.name.as_str(), client.address, client.port)
 }
 
 /// What was last seen of a port's link; a port begins as one that is up.
@@ -334,11 +335,10 @@ impl Model {
             .iter()
             .find(|known| known.config.id == config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
-        let keys = before.iter().map(|(key, old)| (identity(old), *key));
-        let keys: HashMap<_, _> = keys.collect();
+        let before = before.iter().map(|(key, client)| (identity(client), *key));
+        let before: HashMap<_, _> = before.collect();
         for client in &config.clients {
-            let same = keys.get(&identity(client)).copied();
-            let key = same.unwrap_or_else(|| {
+            let key = before.get(&identity(client)).copied().unwrap_or_else(|| {
                 self.next_key += 1;
                 ClientKey(self.next_key)
             });

@@ -13,6 +13,7 @@ use overlay::wire::{
 };
 use overlay::{Epoch, Fec, Mode, Seq, SessionId};
 
+use crate::fan_out;
 use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
@@ -22,7 +23,7 @@ use crate::{Bench, client, session};
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 14] = [
     (
         "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
         the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
@@ -70,6 +71,14 @@ pub(crate) const CASES: [Case; 12] = [
     (
         "a_stream_that_begins_here_moves_without_loss",
         moving::a_stream_that_begins_here_moves_without_loss,
+    ),
+    (
+        "each_client_gets_each_packet_once_however_many_there_are",
+        fan_out::each_client_gets_each_packet_once_however_many_there_are,
+    ),
+    (
+        "a_table_changes_in_the_middle_of_a_packet",
+        fan_out::a_table_changes_in_the_middle_of_a_packet,
     ),
 ];
 
@@ -133,7 +142,7 @@ impl Bench {
         Stream::of(config)
     }
 
-    fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
+    pub(crate) fn send_data(&self, stream: &Stream, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
             let packet = stream.packet(Kind::Data, 0, sequence);
             self.parent.send_tree(stream.channel, &packet);

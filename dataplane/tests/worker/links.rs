@@ -1,5 +1,6 @@
 //! What a node does when its links change.
 
+use std::process::Command;
 use std::time::Instant;
 
 use dataplane::{EventKind, PortError, PortSnapshot};
@@ -9,7 +10,7 @@ use overlay::{Seq, SessionId};
 use crate::cases::{Case, FIRST, GROUP_FLOW, ingress, of_overlay, of_tree};
 use crate::namespace::run;
 use crate::stream::{Stream, payload};
-use crate::{Bench, MTU, PATIENCE};
+use crate::{Bench, KERNEL_INTERFACE, MTU, PATIENCE};
 
 /// All of them, in order.
 pub(crate) const CASES: [Case; 2] = [
@@ -146,6 +147,15 @@ fn packets_keep_to_the_mtu_of_their_ports_as_it_changes(bench: &mut Bench) {
     bench.node.remove_session(SessionId(11)).unwrap();
     bench.begin(&ingress(12));
     is_too_big(bench);
+
+    // So does the kernel interface of a port that has one.
+    for wanted in [1300, MTU] {
+        bench.node.set_mtus(&[("edge".into(), wanted)]).unwrap();
+        let show = ["-o", "link", "show", "dev", KERNEL_INTERFACE];
+        let said = Command::new("ip").args(show).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.contains(&format!(" mtu {wanted} ")), "{said}");
+    }
 
     // What does not fit the buffers changes nothing, of no port.
     let wider = [(PORT.into(), MTU), ("uplink".into(), 9000)];
