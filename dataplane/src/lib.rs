@@ -27,6 +27,8 @@ mod impair;
 mod kernel;
 mod mbuf;
 mod node;
+#[cfg(all(test, miri))]
+mod ownership;
 mod payload;
 mod pool;
 mod port;
