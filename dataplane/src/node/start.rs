@@ -13,13 +13,12 @@ use thiserror::Error;
 
 use super::model::Model;
 use super::{CommandError, Dataplane};
-use crate::arp::ArpTable;
 use crate::config::{Device, KernelConfig, NodeConfig, PortConfig};
 use crate::device::data_room;
 use crate::eal::{Eal, EalError};
 use crate::encap::MAX_HEADERS;
-use crate::frame::Mac;
 use crate::kernel::Kernel;
+use crate::next_hop::NextHops;
 use crate::payload::SharedPayload;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
@@ -128,16 +127,17 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         of_workers,
         kernel,
     } = open_ports(config, &pools)?;
-    let route_ports = ports.iter().zip(&config.ports);
-    let route_ports = route_ports.map(|(port, config)| RoutePort {
-        mac: Mac(port.mac()),
-        mtu: config.mtu,
+    let route_ports = ports.iter().zip(of_workers.first().into_iter().flatten());
+    let route_ports = route_ports.map(|(port, worker)| RoutePort {
+        local: worker.local,
+        mtu: worker.mtu,
         mtu_max: port.mtu_max(),
     });
+    let route_ports: Vec<RoutePort> = route_ports.collect();
     let clock = Clock::new();
     let epoch = epoch_now();
     let events = Arc::new(ArrayQueue::new(EVENTS));
-    let mut model = Model::new(config, route_ports.collect(), packets, clock.clone());
+    let mut model = Model::new(config, route_ports, packets, clock.clone());
     let mut commands = Vec::new();
     let mut workers = Vec::new();
     let mut peers = peers(config);
@@ -146,7 +146,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         commands.push(to_worker);
         workers.push(Worker::new(Parts {
             node: protocol(config, (clock.now(), epoch), !workers.is_empty()),
-            arp: ArpTable::new(ports.iter().map(WorkerPort::arp_port).collect()),
+            next_hops: NextHops::new(ports.iter().map(|port| port.local).collect()),
             ports,
             pools: pools.handles(),
             peers: peers.next(),

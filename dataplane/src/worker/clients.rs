@@ -1,6 +1,6 @@
 //! The clients of a session, in two lists side by side: what every copy reads, and the rest.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) struct Client {
     /// ones may still follow. [`Client::CATCHING_UP`]: none yet.
     pub(crate) from: Seq,
     /// Its next hop on the entry's port.
-    pub(crate) next_hop: Ipv4Addr,
+    pub(crate) next_hop: IpAddr,
     /// How much history it gets when it is new.
     pub(crate) catch_up: Duration,
 }
@@ -147,7 +147,7 @@ impl Clients {
     /// Sets the next hop of all by what `resolve` says of port, address and what was known of it.
     pub(crate) fn resolve(
         &mut self,
-        mut resolve: impl FnMut(PortIndex, Ipv4Addr, Option<Mac>) -> Option<Mac>,
+        mut resolve: impl FnMut(PortIndex, IpAddr, Option<Mac>) -> Option<Mac>,
     ) {
         for (client, entry) in self.clients.iter().zip(&mut self.entries) {
             let known = entry.next_hop();
@@ -157,7 +157,7 @@ impl Clients {
     }
 
     /// Notes the Ethernet address of a next hop, or that it has none any more.
-    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
+    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: IpAddr, mac: Option<Mac>) {
         for (client, entry) in self.clients.iter().zip(&mut self.entries) {
             if entry.port == port && client.next_hop == address {
                 entry.set_next_hop(mac);
@@ -183,7 +183,7 @@ impl Clients {
         &mut self,
         mut fresh: Clients,
         from: Seq,
-        mut resolve: impl FnMut(PortIndex, Ipv4Addr) -> Option<Mac>,
+        mut resolve: impl FnMut(PortIndex, IpAddr) -> Option<Mac>,
     ) -> Clients {
         let mut old = self.iter().peekable();
         let mut seen = Clients::default();

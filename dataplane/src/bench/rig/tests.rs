@@ -91,7 +91,7 @@ fn transmit_partially() {
     let mut worker = workers.remove(0);
     let _registration = eal.register_thread().unwrap();
     for port in [IN, OUT, OUT2] {
-        worker.resolve(port, beyond(port), STATION);
+        worker.find_next_hop(port, beyond(port).into(), STATION);
     }
     worker.forbid_chains(OUT2);
     let mut rng = fastrand::Rng::with_seed(7);

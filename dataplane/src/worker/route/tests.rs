@@ -4,17 +4,26 @@ use super::*;
 use crate::client::ClientEntry;
 use crate::worker::{Client, ClientKey};
 use overlay::SessionId;
+use std::net::Ipv4Addr;
 
 use crate::fec::Record;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const LOCAL: Local = Local {
+    mac: MAC,
+    ipv4: None,
+    ipv6: None,
+    tree_port: 7451,
+    overlay_port: 7452,
+    verify_payload: true,
+};
 
 fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
     let config = SessionConfig {
         id: SessionId(1),
         name: "tv1".into(),
-        group: Ipv4Addr::new(239, 1, 0, 1),
-        source: Ipv4Addr::new(10, 0, 1, 1),
+        group: Ipv4Addr::new(239, 1, 0, 1).into(),
+        source: Ipv4Addr::new(10, 0, 1, 1).into(),
         ttl: 16,
         upstream: Vec::new(),
         downstream: Vec::new(),
@@ -34,14 +43,15 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
         worker: None,
         clients: Vec::new(),
     };
-    Route::new(&config, PerTree::default(), ports, [7451, 7452])
+    let channel = Addresses::new(config.source, config.group).unwrap();
+    Route::new(&config, channel, PerTree::default(), ports, [7451, 7452])
 }
 
 /// Clients of these keys, each with how much it catches up.
 fn clients<const N: usize>(keys: [(u64, u64); N]) -> Clients {
     let mut clients = Clients::with_capacity(N);
     for (key, catch_up_ms) in keys {
-        let address = Ipv4Addr::new(10, 9, 1, key as u8);
+        let address = Ipv4Addr::new(10, 9, 1, key as u8).into();
         let client = Client {
             key: ClientKey(key),
             from: Seq(0),
@@ -104,7 +114,7 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
 #[test]
 fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
     let port = |mtu| RoutePort {
-        mac: MAC,
+        local: LOCAL,
         mtu,
         mtu_max: mtu,
     };
@@ -143,7 +153,7 @@ fn parity_takes_its_share_of_the_mtu() {
     let mut route = route(
         fec,
         &[RoutePort {
-            mac: MAC,
+            local: LOCAL,
             mtu: 1500,
             mtu_max: 1600,
         }],
@@ -167,7 +177,7 @@ fn only_next_hops_that_are_new_or_gone_are_looked_up() {
     let mut route = route(None, &[]);
     replace(&mut route, clients([(1, 0), (2, 0), (3, 0)]), 1);
     // One of them moves to another next hop.
-    let moved = Ipv4Addr::new(10, 9, 1, 77);
+    let moved = IpAddr::from([10, 9, 1, 77]);
     let mut fresh = Clients::with_capacity(3);
     for (client, entry) in clients([(1, 0), (3, 0), (4, 0)]).iter() {
         let mut client = client.clone();
@@ -182,7 +192,7 @@ fn only_next_hops_that_are_new_or_gone_are_looked_up() {
         Some(MAC)
     });
     let hop = |host| Ipv4Addr::new(10, 9, 1, host);
-    assert_eq!(asked, [moved, hop(4)]);
+    assert_eq!(asked, [moved, hop(4).into()]);
     let gone = old
         .leavers(&route.clients)
         .map(|(client, _)| client.next_hop);
