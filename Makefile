@@ -16,7 +16,7 @@ BENCH_PACKAGES := dpdk-dev
 # promtool, systemd-analyze, an unmodified sender and receiver, and what runs on kernel interfaces: ping and OSPF.
 TEST_PACKAGES := prometheus systemd socat iputils-ping frr
 
-.PHONY: all demo modes bench test check unit fuzz-short fuzz e2e sim-long build deps-demo deps-bench deps-test clean
+.PHONY: all demo modes bench test check unit fuzz-short fuzz e2e sim-long miri build deps-demo deps-bench deps-test clean
 
 all: build
 
@@ -87,6 +87,11 @@ fuzz: deps-demo
 sim-long:
 	SIM_SEEDS=50000 $(CARGO) test --release --locked --package overlay random_trees -- --nocapture
 	SIM_PACKETS=100000 $(CARGO) test --release --locked --package overlay ten_thousand -- --ignored --nocapture
+
+# The types that own buffers, under Miri, on a fake of DPDK.
+miri: deps-demo
+	rustup toolchain install nightly --no-self-update --profile minimal --component miri --component rust-src
+	MIRIFLAGS=-Zmiri-disable-isolation rustup run nightly cargo miri test --locked --package dataplane --lib ownership
 
 clean:
 	$(CARGO) clean

@@ -27,6 +27,8 @@ mod kernel;
 mod mbuf;
 mod next_hop;
 mod node;
+#[cfg(all(test, miri))]
+mod ownership;
 mod payload;
 mod pool;
 mod port;

@@ -205,7 +205,7 @@ impl Raw {
     /// Has both cache lines read that freeing looks at, before it does.
     #[inline]
     pub(crate) fn prefetch(self) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         for line in [0, 64] {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let at = self.as_ptr().cast::<i8>().wrapping_add(line);
