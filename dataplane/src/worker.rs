@@ -297,6 +297,8 @@ impl Worker {
         for port in &mut self.ports {
             let dropped = port.give_up_stuck(now);
             self.drops.add(DropReason::TxFull, dropped);
+            let relayed = port.drop_relayed();
+            self.drops.add(DropReason::PortDown, relayed);
             if let Some(kernel) = &mut port.kernel {
                 self.drops
                     .add(DropReason::KernelFull, kernel.newly_refused());

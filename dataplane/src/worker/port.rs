@@ -1,5 +1,6 @@
 //! A port as the worker holds it: its queues, its addresses and its impairment.
 
+use std::iter;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -224,6 +225,18 @@ impl WorkerPort {
             }
         }
         taken
+    }
+
+    /// Drops what other workers sent by this one's queue before they heard that the link is down; returns how many frames.
+    pub(super) fn drop_relayed(&mut self) -> u64 {
+        if self.is_up {
+            return 0;
+        }
+        let waiting = self.relays.iter();
+        let waiting = waiting.flat_map(|relay| iter::from_fn(|| relay.pop()));
+        let dropped = waiting.count() as u64;
+        self.tx_dropped += dropped;
+        dropped
     }
 
     pub(crate) fn flush(&mut self) -> usize {

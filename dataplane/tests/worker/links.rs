@@ -38,6 +38,8 @@ impl Bench {
         }
         assert_eq!(said, expected);
         assert_eq!(self.node.follow_links().len(), 0, "nothing is said twice");
+        // Workers do in order what they are told: when they have answered they have followed.
+        self.node.snapshot();
     }
 
     fn port(&self) -> PortSnapshot {
