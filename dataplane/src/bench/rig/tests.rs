@@ -59,13 +59,14 @@ fn everything() -> (crate::config::NodeConfig, [Generator; 2]) {
         sessions: 3,
         held: 64,
         switches: true,
+        workers: 1,
     };
     let last_hop = Role::LastHop {
         clients: 64,
         linear: false,
     };
-    let of = |role| node(&Workload { role, ..tree }, None).sessions;
-    let mut config = node(&tree, None);
+    let of = |role| node(&Workload { role, ..tree }, &[]).sessions;
+    let mut config = node(&tree, &[]);
     let mut ingress = of(Role::Ingress).remove(2);
     ingress.flow = of(Role::Ingress)[0].flow;
     config.sessions[0].clients = of(last_hop)[0].clients.clone();
@@ -180,12 +181,13 @@ fn swap_tables() {
         sessions: 1,
         held: 2 * WAITING as u32,
         switches: true,
+        workers: 1,
     };
     let mut rig = Rig::new(workload, None).unwrap();
     let most = rig.run(Duration::from_millis(300)).unwrap();
     let ns_per_packet = most.ns as f64 / most.packets as f64 * f64::from(CLIENTS);
     let interval = Duration::from_nanos((ns_per_packet / LOAD) as u64);
-    let all = node(&workload, None).sessions.remove(0);
+    let all = node(&workload, &[]).sessions.remove(0);
     let [mut first, mut second] = [all.clone(), all];
     first.clients.truncate(CLIENTS.into());
     second.clients.drain(..OTHERS);
