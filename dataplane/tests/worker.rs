@@ -126,6 +126,7 @@ fn bench() -> Bench {
         gateway: None,
         mtu: MTU,
         verify_payload: false,
+        chain_from: None,
         impairment: None,
         // Where the host is.
         kernel: (*name == "edge").then(|| KernelConfig {

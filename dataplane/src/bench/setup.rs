@@ -93,6 +93,7 @@ fn port(workload: &Workload, place: u16) -> PortConfig {
         gateway: (place == 1).then(|| beyond(PortIndex(place))),
         mtu: workload.size + OVERHEAD as u16,
         verify_payload: false,
+        chain_from: None,
         impairment: None,
         kernel: None,
     }

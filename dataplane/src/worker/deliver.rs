@@ -265,8 +265,13 @@ impl Copies<'_> {
     /// was sent, since something stands in the way that has to be looked at for each of them.
     #[inline]
     fn send_batch(&self, clients: &mut [ClientEntry], port: &mut WorkerPort) -> bool {
-        let chained = port.chained && self.payload.can_be_chained();
-        if !chained || self.packet.is_too_big(port) || !port.has_room_for(clients.len()) {
+        let chained = port.chains(self.payload);
+        let is_possible = if chained {
+            self.payload.can_be_chained()
+        } else {
+            COPY_HEADERS + self.payload.len() <= self.pools.headers.room()
+        };
+        if !is_possible || self.packet.is_too_big(port) || !port.has_room_for(clients.len()) {
             return false;
         }
         let Some(buffers) = self.pools.headers.take::<CHUNK>(clients.len()) else {
@@ -277,8 +282,13 @@ impl Copies<'_> {
             client.packets += 1;
             move |area: &mut CopyHeaders| client.fill(area, packet)
         });
-        port.tx
-            .push_chains::<COPY_HEADERS, CHUNK>(buffers, self.payload, headers);
+        if chained {
+            port.tx
+                .push_chains::<COPY_HEADERS, CHUNK>(buffers, self.payload, headers);
+        } else {
+            port.tx
+                .push_copies::<COPY_HEADERS, CHUNK>(buffers, self.payload.data(), headers);
+        }
         port.flush_bursts();
         true
     }
