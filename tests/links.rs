@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::daemon::request;
-use crate::lab::{Lab, list, number, topology, wait_for};
+use crate::lab::{Lab, assert_lossy, changed, list, number, run, topology, wait_for};
 
 /// The port of that name at a node.
 fn port(lab: &Lab, node: &str, name: &str) -> Value {
@@ -143,6 +143,44 @@ fn a_reload_changes_an_mtu_and_the_source_hears_of_it() {
     assert_eq!(metric(&lab, "ing", mtu), "1600");
     lab.exec("source", &["ip", "route", "flush", "cache"]);
     let sent = lab.settle(lab.send("--rate 1kpps --duration 1s --size 1316"));
+    for client in clients {
+        client.assert_clean(sent);
+    }
+}
+
+#[test]
+fn jumbo_frames_are_repaired_as_others_are() {
+    let run = run(&topology("jumbo"), "--duration 3s --loss 5% --fec 8+2");
+    run.assert_clean();
+    let hops = run.last_hops();
+    let rebuilt: u64 = hops.iter().map(|(_, hop)| number(&hop["rebuilt"])).sum();
+    assert!(rebuilt > 0, "{}", run.report);
+    assert_lossy(run.link("ing", "core"), 0.05);
+}
+
+#[test]
+fn a_branch_that_is_too_narrow_harms_itself_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = changed(dir.path(), "jumbo", |text| {
+        let wide = r#"{ between = ["core", "lh2"] }"#;
+        text.replace(wide, r#"{ between = ["core", "lh2"], mtu = 1600 }"#)
+    });
+    let lab = Lab::up(&file, "--loss 0%");
+    let mut clients = lab.listen_all();
+    let source = lab.send("--rate 500pps --duration 1s --size 8950");
+    let sent = lab.settle(source);
+    let (narrow, wide) = (lab.session("lh2"), lab.session("lh1"));
+    assert_eq!(
+        (&wide["unrecovered"], &wide["tree"]),
+        (&0.into(), &sent.into())
+    );
+    assert_eq!(
+        (&narrow["unrecovered"], &narrow["tree"]),
+        (&sent.into(), &0.into())
+    );
+    let drops = lab.get("core", "/v1/drops");
+    assert!(number(&drops["too_big"]) >= sent, "{drops}");
+    assert_eq!(clients.pop().unwrap().stop()["received"], 0);
     for client in clients {
         client.assert_clean(sent);
     }

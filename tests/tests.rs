@@ -10,6 +10,7 @@ mod lab;
 // A stream through a lossy tree: what clients get, where repairs come from, what changes under way.
 mod changes;
 mod delivery;
+mod families;
 mod hops;
 mod links;
 mod modes;

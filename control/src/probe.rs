@@ -10,7 +10,7 @@ mod recv;
 mod send;
 mod verdict;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 pub use payload::{MAX_LEN, MIN_LEN};
 pub use recv::RecvArgs;
@@ -54,10 +54,12 @@ pub fn fuzz_payload(bytes: &[u8]) {
 }
 
 /// `ADDR` or `ADDR:PORT`; no port is port 0.
-fn parse_local(text: &str) -> Result<SocketAddrV4, String> {
-    text.parse::<SocketAddrV4>()
-        .or_else(|_| text.parse::<Ipv4Addr>().map(|ip| SocketAddrV4::new(ip, 0)))
-        .map_err(|_| "expected ADDR or ADDR:PORT, such as 10.0.0.2:4000".to_string())
+fn parse_local(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<SocketAddr>()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+        .map_err(|_| {
+            "expected ADDR or ADDR:PORT, such as 10.0.0.2:4000 or [2001:db8::2]:4000".to_string()
+        })
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Args {
         self.traffic.apply(&mut topology)?;
         if let Some(delay) = &self.delay {
             for link in &mut topology.links {
-                link.impair.delay = Some(delay.clone());
+                link.settings.impair.delay = Some(delay.clone());
             }
         }
         if self.what.tree.is_some() {

@@ -1,10 +1,12 @@
 //! The Internet checksum (RFC 1071), kept as a sum until it is needed, so that parts add up and are swapped in place
 //! (RFC 1624).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::{Add, Sub};
 
 use zerocopy::{Immutable, IntoBytes};
+
+use crate::frame::Addresses;
 
 /// The IPv4 protocol number of UDP.
 pub(crate) const PROTOCOL_UDP: u8 = 17;
@@ -56,10 +58,13 @@ impl Sum {
         Sum(fold(number))
     }
 
-    /// The sum of an address' two words.
+    /// The sum of an address' words.
     #[inline]
-    pub(crate) fn address(address: Ipv4Addr) -> Sum {
-        Sum(fold(u64::from(address.to_bits())))
+    pub(crate) fn address(address: IpAddr) -> Sum {
+        match address {
+            IpAddr::V4(address) => Sum(fold(u64::from(address.to_bits()))),
+            IpAddr::V6(address) => Sum::of(&address.octets()),
+        }
     }
 
     /// The sum that a checksum field stands for.
@@ -68,13 +73,19 @@ impl Sum {
         Sum(!checksum)
     }
 
-    /// The sum of UDP's pseudo header (RFC 768).
+    /// The sum of a pseudo header (RFC 768, RFC 8200 §8.1): its fields lie otherwise in IPv6, and add up to the same.
     #[inline]
-    pub(crate) fn udp_pseudo(source: Ipv4Addr, destination: Ipv4Addr, udp_len: u16) -> Sum {
-        Sum::address(source)
-            + Sum::address(destination)
-            + Sum(u16::from(PROTOCOL_UDP))
-            + Sum(udp_len)
+    pub(crate) fn pseudo(addresses: &Addresses, protocol: u8, len: u16) -> Sum {
+        Sum::address(addresses.source())
+            + Sum::address(addresses.destination())
+            + Sum(u16::from(protocol))
+            + Sum(len)
+    }
+
+    /// That of UDP.
+    #[inline]
+    pub(crate) fn udp_pseudo(addresses: &Addresses, udp_len: u16) -> Sum {
+        Sum::pseudo(addresses, PROTOCOL_UDP, udp_len)
     }
 
     /// The checksum for a header whose checksum field counted as zero.
@@ -211,7 +222,24 @@ mod tests {
             )
             .unwrap();
             let len = payload.len() as u16 + 8;
-            let sum = Sum::udp_pseudo(source.into(), destination.into(), len)
+            let addresses = Addresses::V4 { source: source.into(), destination: destination.into() };
+            let sum = Sum::udp_pseudo(&addresses, len)
+                + Sum::word(ports.0)
+                + Sum::word(ports.1)
+                + Sum::word(len)
+                + Sum::of(&payload);
+            prop_assert_eq!(sum.udp_checksum(), udp.checksum);
+        }
+
+        #[test]
+        fn a_udp_checksum_over_ipv6_is_etherparses(
+            source: [u8; 16], destination: [u8; 16], ports: (u16, u16), payload in prop::collection::vec(any::<u8>(), 0..1500)
+        ) {
+            let ip = etherparse::Ipv6Header { source, destination, ..Default::default() };
+            let udp = etherparse::UdpHeader::with_ipv6_checksum(ports.0, ports.1, &ip, &payload).unwrap();
+            let len = payload.len() as u16 + 8;
+            let addresses = Addresses::V6 { source: source.into(), destination: destination.into() };
+            let sum = Sum::udp_pseudo(&addresses, len)
                 + Sum::word(ports.0)
                 + Sum::word(ports.1)
                 + Sum::word(len)

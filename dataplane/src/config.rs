@@ -1,9 +1,13 @@
 //! What a node is told to be: plain values, already checked by the control plane.
 
-use std::net::Ipv4Addr;
+mod port_address;
+
+use std::net::IpAddr;
 use std::time::Duration;
 
 use overlay::{Fec, Mode, SessionId};
+
+pub use port_address::PortAddress;
 
 /// A whole node, as [`crate::Dataplane::start`] takes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,12 +80,10 @@ pub struct PortConfig {
     pub name: String,
     /// The device behind it.
     pub device: Device,
-    /// The node's own address on it.
-    pub address: Ipv4Addr,
-    /// Length of the on-link prefix, 0 to 32.
-    pub prefix_len: u8,
-    /// Next hop for clients that are not on link.
-    pub gateway: Option<Ipv4Addr>,
+    /// The node's own addresses on it: one IPv4, one IPv6, or both.
+    pub addresses: Vec<PortAddress>,
+    /// Next hops for clients that are not on link, one of a family at most.
+    pub gateways: Vec<IpAddr>,
     /// Largest IP packet the link takes, in bytes.
     pub mtu: u16,
     /// Whether UDP checksums are verified over payloads too, not over headers alone: for links without a frame check
@@ -103,6 +105,40 @@ pub struct KernelConfig {
     /// Most frames per second: of those for the port's own Ethernet address, of those for groups and everybody, and of
     /// those from the kernel, each.
     pub rate_pps: u32,
+}
+
+impl PortConfig {
+    /// Its address of the family of `other`.
+    #[must_use]
+    pub fn address_like(&self, other: IpAddr) -> Option<&PortAddress> {
+        let addresses = &mut self.addresses.iter();
+        addresses.find(|own| own.address.is_ipv4() == other.is_ipv4())
+    }
+
+    /// Its gateway of the family of `other`.
+    #[must_use]
+    pub fn gateway_like(&self, other: IpAddr) -> Option<IpAddr> {
+        let gateways = &mut self.gateways.iter();
+        gateways
+            .find(|gateway| gateway.is_ipv4() == other.is_ipv4())
+            .copied()
+    }
+
+    /// Whether the address is on the port's link: in one of its prefixes or, where it speaks IPv6, link-local.
+    #[must_use]
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        let own = self.address_like(address);
+        own.is_some_and(|own| own.has_on_link(address) || is_link_local(address))
+    }
+}
+
+/// Whether an address is good on one link alone: one of `fe80::/10` (RFC 4291 §2.5.6).
+#[must_use]
+pub const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 /// What happens to the packets that a port receives, in a lab. Probabilities run from 0 to 1.
@@ -141,8 +177,8 @@ pub struct BurstLoss {
 pub struct NeighborConfig {
     /// Name that sessions refer to.
     pub name: String,
-    /// Its address, on link on `port`.
-    pub address: Ipv4Addr,
+    /// Its address, on link on `port`; of its family are the packets that go to it.
+    pub address: IpAddr,
     /// Name of the port it is reached through.
     pub port: String,
     /// Most repairs sent to it per second.
@@ -156,10 +192,10 @@ pub struct SessionConfig {
     pub id: SessionId,
     /// Name for people.
     pub name: String,
-    /// Multicast address of the tree.
-    pub group: Ipv4Addr,
-    /// Address of the ingress: the source of the outer packets, S of (S,G).
-    pub source: Ipv4Addr,
+    /// Multicast address of the tree; of its family are the outer packets.
+    pub group: IpAddr,
+    /// Address of the ingress: the source of the outer packets, S of (S,G). Of the family of `group`.
+    pub source: IpAddr,
     /// TTL of the outer packets that the ingress sends.
     pub ttl: u8,
     /// Names of the neighbors towards the root: the parent, then its backups in order of preference. Empty: ingress.
@@ -203,11 +239,11 @@ pub struct SessionConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Destination UDP port.
     pub port: u16,
-    /// Source address; `None` for any.
-    pub source: Option<Ipv4Addr>,
+    /// Source address, of the family of `destination`; `None` for any.
+    pub source: Option<IpAddr>,
 }
 
 /// How a last hop passes a session on.
@@ -224,8 +260,8 @@ pub enum Delivery {
 pub struct ClientConfig {
     /// Name, unique in its session.
     pub name: String,
-    /// Where its copies go.
-    pub address: Ipv4Addr,
+    /// Where its copies go: an address of the family of the session's flow.
+    pub address: IpAddr,
     /// UDP port they go to.
     pub port: u16,
     /// How much history it gets when it is added.

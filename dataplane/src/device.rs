@@ -15,8 +15,12 @@ const PACKET_DEFAULT_SLOT: u16 = 2048;
 
 /// Slots of each ring of an `AF_PACKET` port: 80 ms of 25 kpps, so that a process that shares its core loses nothing.
 const PACKET_SLOTS: u32 = 2048;
-/// Slots that a block of such a ring holds: makes a block a multiple of the page size.
-const PACKET_SLOTS_PER_BLOCK: u32 = 64;
+/// The kernel takes memory for each block of such a ring by powers of two: up to this much, which it always finds.
+const PACKET_BLOCK: u32 = 256 << 10;
+/// What blocks are multiples of.
+const PAGE: u32 = 4096;
+/// Slots are multiples of this much; those of more than a page of the second, so that blocks of them can be small.
+const PACKET_SLOT_STEPS: [u32; 2] = [64, 512];
 
 /// XDP leaves this much free before a packet, for its programs.
 const XDP_HEADROOM: u16 = 256;
@@ -125,14 +129,18 @@ pub fn vdev_for(kind: &str, rest: &str, index: usize, mtu: u16, workers: usize) 
 /// several queues the kernel spreads flows over them (PACKET_FANOUT_HASH).
 fn af_packet(interface: &str, index: usize, mtu: u16, workers: usize) -> String {
     let frame = u32::from(mtu) + u32::from(LINK_HEADER + PACKET_RX_OFFSET);
-    let slot = frame.next_multiple_of(64);
-    let block = slot * PACKET_SLOTS_PER_BLOCK;
+    let slot = frame.next_multiple_of(PACKET_SLOT_STEPS[usize::from(frame > PAGE)]);
+    // The fewest slots that make whole pages, and as many of these as a block has room for.
+    let pages = PAGE >> slot.trailing_zeros().min(PAGE.trailing_zeros());
+    let in_block = PACKET_BLOCK / slot / pages * pages;
+    let block = slot * in_block;
+    let slots = PACKET_SLOTS.next_multiple_of(in_block);
     let queues = match workers {
         1 => String::new(),
         _ => format!(",qpairs={workers}"),
     };
     format!(
-        "net_af_packet{index},iface={interface},blocksz={block},framesz={slot},framecnt={PACKET_SLOTS}{queues}"
+        "net_af_packet{index},iface={interface},blocksz={block},framesz={slot},framecnt={slots}{queues}"
     )
 }
 
@@ -157,7 +165,7 @@ mod tests {
 
     #[test]
     fn packet_rings_suit_driver_and_kernel() {
-        for mtu in [576, 1280, 1500, 1600, 4000, 9000] {
+        for mtu in (68..=9600).step_by(4) {
             let vdev = vdev_for("af_packet", "eth1", 0, mtu, 1).unwrap();
             let argument = |key: &str| -> u32 {
                 let found = vdev
@@ -166,6 +174,10 @@ mod tests {
                 found.unwrap().parse().unwrap()
             };
             let (block, slot) = (argument("blocksz="), argument("framesz="));
+            assert!(
+                (PACKET_BLOCK / 2..=PACKET_BLOCK).contains(&block),
+                "{block} wastes most of what the kernel takes for it"
+            );
             assert_eq!(block % 4096, 0, "the kernel wants whole pages");
             assert_eq!(block % slot, 0, "the driver wants whole slots");
             assert_eq!(
@@ -176,9 +188,10 @@ mod tests {
             assert!(slot >= u32::from(mtu + LINK_HEADER + PACKET_RX_OFFSET));
             let device = Device::Vdev(vdev);
             let largest = mtu_max(&device, data_room(&device, mtu));
+            let step = if slot > 4096 { 512 } else { 64 };
             assert!(
-                (mtu..mtu + 64).contains(&largest),
-                "a slot is a multiple of 64 bytes"
+                (mtu..mtu + step).contains(&largest),
+                "a slot is a multiple of so many bytes"
             );
             assert!(frame_len(largest) <= usize::from(packet_slot(&device).unwrap() - 32));
             assert!(data_room(&device, mtu) - HEADROOM >= packet_slot(&device).unwrap() - 32);

@@ -30,29 +30,38 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    // Receive: Ethernet, ARP, IPv4, UDP.
+    // Receive: Ethernet, ARP, IPv4, IPv6, UDP.
     Impaired "impaired" "The link impairment that was set on the port lost the frame, as it was told to.";
     FrameTruncated "frame_truncated" "The frame ends before the headers that it announces.";
     NotForUs "not_for_us" "The frame's Ethernet destination is neither this port nor a group that matches its IP destination.";
-    EthertypeUnknown "ethertype_unknown" "The frame is neither IPv4 nor ARP.";
+    EthertypeUnknown "ethertype_unknown" "The frame is neither IPv4 nor IPv6 nor ARP.";
     ArpBad "arp_bad" "The ARP packet is not Ethernet and IPv4, or its sender is not the station that sent the frame.";
     ArpNotForUs "arp_not_for_us" "The ARP packet neither asks for an address of this node nor tells one that it needs.";
     ArpConflict "arp_conflict" "Another station claims an address that this node answers for.";
+    NdBad "nd_bad" "The neighbor solicitation or advertisement is not from this link, damaged, or tells another Ethernet address than its frame.";
+    NdNotForUs "nd_not_for_us" "The neighbor discovery packet neither asks for an address of this node nor tells one that it needs.";
+    NdConflict "nd_conflict" "Another station claims an IPv6 address that this node answers for.";
     Ipv4HeaderBad "ipv4_header_bad" "The IPv4 header has a wrong version or impossible lengths.";
     Ipv4ChecksumBad "ipv4_checksum_bad" "The checksum of the IPv4 header is wrong.";
     Ipv4SourceBad "ipv4_source_bad" "The IPv4 source is no unicast address.";
-    IpProtocolUnknown "ip_protocol_unknown" "The IPv4 packet is not UDP.";
+    Ipv6HeaderBad "ipv6_header_bad" "The IPv6 header has a wrong version, or a length that its options exceed.";
+    Ipv6SourceBad "ipv6_source_bad" "The IPv6 source is no unicast address, or one of a single link where the packet is to go on.";
+    Ipv6OptionsLong "ipv6_options_long" "The IPv6 packet has more than 16 bytes of options.";
+    IpProtocolUnknown "ip_protocol_unknown" "The IP packet is not UDP.";
+    IcmpChecksumBad "icmp_checksum_bad" "The checksum of an echo request to this node is wrong.";
+    IcmpUnknown "icmp_unknown" "The ICMP message is none that this node takes.";
     Fragment "fragment" "The packet is a fragment: sources must send packets that fit the MTU.";
     UdpTruncated "udp_truncated" "The UDP length is less than its header or more than the packet holds.";
     UdpSurplus "udp_surplus" "The IP packet holds bytes behind its UDP datagram (UDP options), which are not carried.";
     UdpChecksumBad "udp_checksum_bad" "The UDP checksum of a tree or overlay packet is wrong.";
+    UdpChecksumMissing "udp_checksum_missing" "The IPv6 packet has no UDP checksum, which IPv6 demands.";
     MulticastUnknown "multicast_unknown" "The multicast packet is not addressed to the tree port.";
     // Ingress.
     FlowUnknown "flow_unknown" "The unicast packet matches no session at this ingress.";
     TtlExpired "ttl_expired" "The TTL is used up: the packet may be looping.";
     InnerChecksumBad "inner_checksum_bad" "The UDP checksum of a packet for a session is wrong; on a virtual link, turn the sender's TX checksum offload off (ethtool -K IF tx off).";
     TooBig "too_big" "The packet with its outer headers exceeds the MTU; the sender of a session's packet is told by ICMP.";
-    IcmpLimited "icmp_limited" "An ICMP error was not sent because too many were due at once.";
+    IcmpLimited "icmp_limited" "An ICMP error or an answer to an echo request was not sent because too many were due at once.";
     // treecast packets.
     WireTruncated "wire_truncated" "The treecast packet ends before the header or body that it announces.";
     WireVersion "wire_version" "The treecast packet has a version that this node does not speak.";
@@ -78,6 +87,7 @@ drop_reasons! {
     HelloStale "hello_stale" "The hello is older than one that came before it.";
     // Delivery and transmission.
     ArpUnresolved "arp_unresolved" "The Ethernet address of the next hop is not known yet.";
+    FamilyWrong "family_wrong" "The session's packets are of another IP version than the client's address.";
     NoHeaderBuffer "no_header_buffer" "No header buffer was free for a packet to be sent.";
     NoPacketBuffer "no_packet_buffer" "No packet buffer was free.";
     RetentionFull "retention_full" "The window of a session had no room for the packet.";
@@ -99,6 +109,9 @@ impl DropReason {
             DropReason::NotForUs
                 | DropReason::EthertypeUnknown
                 | DropReason::ArpNotForUs
+                | DropReason::NdNotForUs
+                | DropReason::IcmpUnknown
+                | DropReason::Ipv6OptionsLong
                 | DropReason::IpProtocolUnknown
                 | DropReason::Fragment
                 | DropReason::UdpSurplus

@@ -1,11 +1,14 @@
 //! What a received frame is: any bytes in, a value that cannot be wrong or the name of a drop out.
 
+mod addresses;
 mod alike;
 mod headers;
 mod inner;
+mod ipv6;
 mod mac;
+mod short;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use overlay::wire::{
@@ -13,17 +16,23 @@ use overlay::wire::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub(crate) use addresses::Addresses;
 pub(crate) use alike::{FlowLike, FlowPacket, TreeLike, TreePacket};
 pub(crate) use headers::{
-    DONT_FRAGMENT, ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN,
-    Ipv4Header, UDP_LEN, UdpHeader,
+    DONT_FRAGMENT, ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader,
+    IPV4_LEN, IPV6_LEN, Ipv4Header, Ipv6Header, UDP_LEN, UdpHeader,
 };
 pub(crate) use inner::{Inner, InnerHeader, MAX_INNER_HEADERS};
+pub(crate) use ipv6::PROTOCOL_ICMPV6;
 pub(crate) use mac::Mac;
+pub(crate) use short::ShortFrame;
 
-use crate::arp::ArpPacket;
 use crate::checksum::Sum;
+use crate::config::is_link_local;
 use crate::drops::DropReason;
+use crate::icmp::Echo;
+use crate::next_hop::{ArpPacket, NdPacket};
+use addresses::is_ipv4_station;
 
 /// The place of a port in its node's list.
 #[derive(
@@ -37,8 +46,10 @@ pub(crate) struct PortIndex(pub(crate) u16);
 pub(crate) struct Local {
     /// The port's Ethernet address.
     pub(crate) mac: Mac,
-    /// The port's IP address.
-    pub(crate) address: Ipv4Addr,
+    /// The port's IPv4 address.
+    pub(crate) ipv4: Option<Ipv4Addr>,
+    /// The port's IPv6 addresses.
+    pub(crate) ipv6: Option<LocalIpv6>,
     /// UDP destination port of the tree.
     pub(crate) tree_port: u16,
     /// UDP destination port of the overlay.
@@ -47,11 +58,57 @@ pub(crate) struct Local {
     pub(crate) verify_payload: bool,
 }
 
+/// The IPv6 addresses of a port that has any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LocalIpv6 {
+    /// The configured one.
+    pub(crate) address: Ipv6Addr,
+    /// The one that every IPv6 interface has (RFC 4291 §2.8).
+    pub(crate) link_local: Ipv6Addr,
+}
+
+impl Local {
+    /// Whether the address is one of the port's.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4 == Some(address),
+            IpAddr::V6(address) => self.ipv6.is_some_and(|own| own.has(address)),
+        }
+    }
+
+    /// The port's address that speaks to `address` on its link; `None` if the port has none of that family.
+    pub(crate) fn towards(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(_) => self.ipv4.map(IpAddr::V4),
+            IpAddr::V6(_) if is_link_local(address) => Some(self.ipv6?.link_local.into()),
+            IpAddr::V6(_) => Some(self.ipv6?.address.into()),
+        }
+    }
+}
+
+impl LocalIpv6 {
+    /// Those of a port with that address.
+    pub(crate) const fn new(mac: Mac, address: Ipv6Addr) -> LocalIpv6 {
+        LocalIpv6 {
+            address,
+            link_local: mac.link_local(),
+        }
+    }
+
+    fn has(&self, address: Ipv6Addr) -> bool {
+        address == self.address || address == self.link_local
+    }
+}
+
 /// A frame that is for this node. Places are offsets into the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     /// ARP, from the station that it names.
     Arp(ArpPacket),
+    /// Neighbor discovery, from the station that it names.
+    Nd(NdPacket),
+    /// An echo request to an address of the port.
+    Echo(Echo),
     /// Data that came down a tree.
     Data {
         header: Header,
@@ -83,14 +140,14 @@ pub(crate) enum Parsed {
     /// A repair or a copy, over the overlay.
     Unicast {
         header: Header,
-        source: Ipv4Addr,
+        source: IpAddr,
         inner: Inner,
     },
     /// A NAK, an answer to a question for history, or a hello, over the overlay; its body is one that the wire's parsers
     /// take.
     Control {
         header: Header,
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Ethernet source: the neighbor's address on this link.
         station: Mac,
         body: Range<usize>,
@@ -105,10 +162,8 @@ pub(crate) enum Parsed {
 pub(crate) struct Channel {
     /// Ethernet source: the station that sent it on this link, for the RPF check.
     pub(crate) station: Mac,
-    /// S of (S,G).
-    pub(crate) source: Ipv4Addr,
-    /// G of (S,G).
-    pub(crate) group: Ipv4Addr,
+    /// S and G of (S,G).
+    pub(crate) addresses: Addresses,
     /// TTL of the outer packet as received.
     pub(crate) ttl: u8,
 }
@@ -116,8 +171,9 @@ pub(crate) struct Channel {
 /// The outer UDP datagram that holds a treecast packet.
 struct Datagram<'a> {
     frame: &'a [u8],
-    ethernet: &'a EthernetHeader,
-    ip: &'a Ipv4Header,
+    /// Ethernet source.
+    station: Mac,
+    outer: &'a InnerHeader,
     /// Where the treecast packet lies in `frame`.
     body: Range<usize>,
 }
@@ -135,6 +191,7 @@ pub(crate) fn parse(frame: &[u8], local: &Local) -> Result<Parsed, DropReason> {
             ArpPacket::parse(ethernet.source, rest).map(Parsed::Arp)
         }
         ETHERTYPE_IPV4 => parse_ipv4(frame, ethernet, local),
+        ETHERTYPE_IPV6 => ipv6::parse(frame, ethernet, local),
         ETHERTYPE_ARP => Err(DropReason::NotForUs),
         _ => Err(DropReason::EthertypeUnknown),
     }
@@ -150,7 +207,7 @@ fn parse_ipv4(
     let (ip, ip_len) = inner::read_ipv4(packet)?;
     let destination = Ipv4Addr::from(ip.destination);
     let expected = if destination.is_multicast() {
-        Mac::multicast(destination)
+        Mac::of_ipv4_group(destination)
     } else {
         local.mac
     };
@@ -163,21 +220,42 @@ fn parse_ipv4(
     if !Sum::of(&packet[..ip_len]).is_sound() {
         return Err(DropReason::Ipv4ChecksumBad);
     }
-    if !is_station(Ipv4Addr::from(ip.source)) {
+    if !is_ipv4_station(Ipv4Addr::from(ip.source)) {
         return Err(DropReason::Ipv4SourceBad);
     }
-    let header = InnerHeader::read(packet)?;
-    let is_overlay = destination == local.address && header.destination_port == local.overlay_port;
-    if !is_overlay && !destination.is_multicast() {
+    let is_own = local.ipv4 == Some(destination);
+    let header = match InnerHeader::read_ipv4(packet) {
+        Err(DropReason::IpProtocolUnknown) if is_own => {
+            let packet = &packet[..usize::from(ip.total_len.get())];
+            return Echo::parse_ipv4(ip, packet).map(Parsed::Echo);
+        }
+        read => read?,
+    };
+    parse_udp((frame, ethernet), &header, local, is_own)
+}
+
+/// A datagram that came with these headers, to an address of the port (`is_own`), a group or somebody else.
+#[inline(always)]
+fn parse_udp(
+    (frame, ethernet): (&[u8], &EthernetHeader),
+    header: &InnerHeader,
+    local: &Local,
+    is_own: bool,
+) -> Result<Parsed, DropReason> {
+    let is_overlay = is_own && header.destination_port == local.overlay_port;
+    if !is_overlay && !header.addresses.is_multicast() {
         let start = ETHERNET_LEN;
         return Ok(Parsed::Flow {
-            inner: Inner { header, start },
+            inner: Inner {
+                header: *header,
+                start,
+            },
         });
     }
     if !is_overlay && header.destination_port != local.tree_port {
         return Err(DropReason::MulticastUnknown);
     }
-    let datagram = open(frame, (ethernet, ip), &header, local.verify_payload)?;
+    let datagram = open(frame, ethernet.source, header, local.verify_payload)?;
     if is_overlay {
         parse_overlay(&datagram)
     } else {
@@ -189,14 +267,14 @@ fn parse_ipv4(
 #[inline(always)]
 fn open<'a>(
     frame: &'a [u8],
-    (ethernet, ip): (&'a EthernetHeader, &'a Ipv4Header),
-    header: &InnerHeader,
+    station: Mac,
+    outer: &'a InnerHeader,
     verify_payload: bool,
 ) -> Result<Datagram<'a>, DropReason> {
-    let start = ETHERNET_LEN + usize::from(header.len);
-    let body = start..start + header.payload_len();
-    if header.udp_checksum != 0 {
-        let pseudo = Sum::udp_pseudo(header.source, header.destination, header.udp_len);
+    let start = ETHERNET_LEN + usize::from(outer.len);
+    let body = start..start + outer.payload_len();
+    if outer.udp_checksum != 0 {
+        let pseudo = Sum::udp_pseudo(&outer.addresses, outer.udp_len);
         let datagram = &frame[start - UDP_LEN..body.end];
         let by_headers = if verify_payload {
             None
@@ -210,8 +288,8 @@ fn open<'a>(
     }
     Ok(Datagram {
         frame,
-        ethernet,
-        ip,
+        station,
+        outer,
         body,
     })
 }
@@ -230,7 +308,7 @@ fn sum_by_headers(datagram: &[u8]) -> Option<Sum> {
         return None;
     }
     let ip = &packet[..usize::from(inner.len) - UDP_LEN];
-    let pseudo = Sum::udp_pseudo(inner.source, inner.destination, inner.udp_len);
+    let pseudo = Sum::udp_pseudo(&inner.addresses, inner.udp_len);
     Some(Sum::of(outer) + Sum::of(ip) - pseudo)
 }
 
@@ -238,10 +316,9 @@ fn sum_by_headers(datagram: &[u8]) -> Option<Sum> {
 fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
     let (header, body) = parse_header(datagram)?;
     let channel = Channel {
-        station: datagram.ethernet.source,
-        source: datagram.ip.source.into(),
-        group: datagram.ip.destination.into(),
-        ttl: datagram.ip.ttl,
+        station: datagram.station,
+        addresses: datagram.outer.addresses,
+        ttl: datagram.outer.ttl,
     };
     match header.kind {
         Kind::Data => Ok(Parsed::Data {
@@ -283,7 +360,7 @@ fn parse_tree(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
 
 fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
     let (header, body) = parse_header(datagram)?;
-    let source = datagram.ip.source.into();
+    let source = datagram.outer.addresses.source();
     let bytes = &datagram.frame[body.clone()];
     match header.kind {
         Kind::Repair | Kind::Copy => {
@@ -312,7 +389,7 @@ fn parse_overlay(datagram: &Datagram<'_>) -> Result<Parsed, DropReason> {
     Ok(Parsed::Control {
         header,
         source,
-        station: datagram.ethernet.source,
+        station: datagram.station,
         body,
     })
 }
@@ -331,7 +408,7 @@ pub(crate) fn is_tree_data(frame: &[u8], tree_port: u16) -> bool {
         let packet = frame.get(ETHERNET_LEN..)?;
         let header = InnerHeader::read(packet).ok()?;
         let (treecast, _) = Header::parse(packet.get(usize::from(header.len)..)?).ok()?;
-        let to_tree = header.destination.is_multicast() && header.destination_port == tree_port;
+        let to_tree = header.addresses.is_multicast() && header.destination_port == tree_port;
         Some(to_tree && treecast.kind == Kind::Data)
     };
     read().unwrap_or(false)
@@ -345,27 +422,20 @@ pub(crate) fn is_tree_data(frame: &[u8], tree_port: u16) -> bool {
 pub(crate) fn parse_inner(frame: &[u8], body: Range<usize>) -> Result<Inner, DropReason> {
     let packet = &frame[body.clone()];
     let header = InnerHeader::read(packet).map_err(|_| DropReason::InnerBad)?;
-    let ip_len = usize::from(header.len) - UDP_LEN;
-    let sound = header.packet_len() == packet.len()
-        && header.ttl > 1
-        && is_station(header.source)
-        && Sum::of(&packet[..ip_len]).is_sound();
-    if !sound {
+    let is_sent_on = match header.addresses {
+        Addresses::V4 { source, .. } => {
+            let ip_len = usize::from(header.len) - UDP_LEN;
+            is_ipv4_station(source) && Sum::of(&packet[..ip_len]).is_sound()
+        }
+        Addresses::V6 { source, .. } => ipv6::is_forwarded(source),
+    };
+    if header.packet_len() != packet.len() || header.ttl <= 1 || !is_sent_on {
         return Err(DropReason::InnerBad);
     }
     Ok(Inner {
         header,
         start: body.start,
     })
-}
-
-/// Whether an address may be the source of a packet from the network (RFC 1812 §5.3.7).
-#[inline]
-fn is_station(address: Ipv4Addr) -> bool {
-    !(address.is_multicast()
-        || address.is_loopback()
-        || address.is_unspecified()
-        || address.is_broadcast())
 }
 
 const fn wire_reason(error: WireError) -> DropReason {

@@ -1,23 +1,29 @@
 //! Entry points for fuzz targets: the parsers, and what must hold of what they return.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use overlay::Fec;
 use overlay::wire::{HEADER_LEN, Hello, NakRanges};
 use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U16;
 
-use crate::arp::ArpPacket;
+use crate::checksum::{PROTOCOL_UDP, Sum};
 use crate::fec::{Codec, Record};
 use crate::frame::{
-    self, ETHERNET_LEN, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN, Inner, InnerHeader, Ipv4Header,
-    Local, Mac, Parsed, UDP_LEN, UdpHeader,
+    self, Addresses, ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_LEN,
+    IPV6_LEN, Inner, InnerHeader, Ipv4Header, Ipv6Header, Local, LocalIpv6, Mac, PROTOCOL_ICMPV6,
+    Parsed, UDP_LEN, UdpHeader,
 };
-use crate::icmp;
+use crate::next_hop::ArpPacket;
 
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const LOCAL: Local = Local {
-    mac: Mac([2, 0, 0, 0, 0, 1]),
-    address: Ipv4Addr::new(10, 0, 0, 1),
+    mac: MAC,
+    ipv4: Some(Ipv4Addr::new(10, 0, 0, 1)),
+    ipv6: Some(LocalIpv6::new(
+        MAC,
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1),
+    )),
     tree_port: 7451,
     overlay_port: 7452,
     verify_payload: false,
@@ -55,14 +61,15 @@ fn check(bytes: &[u8]) {
             let request = header.session.0 != 0;
             assert!(request || Hello::parse(body).is_ok() || NakRanges::parse(body).is_ok());
         }
-        Parsed::Heartbeat { .. } => {}
+        Parsed::Nd(packet) => assert!(packet.station.is_unicast() && !packet.target.is_multicast()),
+        Parsed::Heartbeat { .. } | Parsed::Echo(_) => {}
     }
 }
 
 /// What is emitted is parsed as it was, from its sender.
 fn arp(packet: &ArpPacket) {
     let emitted = packet.emit(LOCAL.mac);
-    let parsed = ArpPacket::parse(packet.sender_mac, &emitted[ETHERNET_LEN..]);
+    let parsed = ArpPacket::parse(packet.sender_mac, &emitted.as_bytes()[ETHERNET_LEN..]);
     assert_eq!(parsed, Ok(*packet));
 }
 
@@ -72,31 +79,70 @@ fn check_inner(bytes: &[u8], inner: &Inner) {
     assert_eq!(InnerHeader::read(&bytes[inner.headers()]), Ok(inner.header));
     assert_eq!(inner.payload().end, inner.packet().end);
     let _ = inner.verify(bytes, true);
-    let _ = icmp::fragmentation_needed(bytes, inner, &LOCAL, 1400);
 }
 
-/// Gives an IPv4 frame the addresses, lengths and checksums with which it gets past the first checks.
+/// Gives an IP frame the addresses, lengths and checksums with which it gets past the first checks.
 fn seal(bytes: &mut [u8]) {
     let Ok((ethernet, packet)) = EthernetHeader::mut_from_prefix(bytes) else {
         return;
     };
-    if ethernet.ethertype.get() != ETHERTYPE_IPV4 {
-        ethernet.destination = LOCAL.mac;
-        return;
-    }
-    if let Ok((ip, _)) = Ipv4Header::ref_from_prefix(packet) {
-        let destination = Ipv4Addr::from(ip.destination);
-        ethernet.destination = if destination.is_multicast() {
-            Mac::multicast(destination)
-        } else {
-            LOCAL.mac
-        };
-    }
-    if let Some(datagram) = seal_ipv4(packet)
-        && let Some(inner) = datagram.get_mut(UDP_LEN + HEADER_LEN..)
+    ethernet.destination = match ethernet.ethertype.get() {
+        ETHERTYPE_IPV4 => match Ipv4Header::ref_from_prefix(packet) {
+            Ok((ip, _)) if Ipv4Addr::from(ip.destination).is_multicast() => {
+                Mac::of_ipv4_group(ip.destination.into())
+            }
+            _ => LOCAL.mac,
+        },
+        ETHERTYPE_IPV6 => match Ipv6Header::ref_from_prefix(packet) {
+            Ok((ip, _)) if Ipv6Addr::from(ip.destination).is_multicast() => {
+                Mac::of_ipv6_group(ip.destination.into())
+            }
+            _ => LOCAL.mac,
+        },
+        _ => LOCAL.mac,
+    };
+    seal_packet(packet, true);
+}
+
+/// Seals a packet without options, and one inside it first, which an IPv6 one's checksum covers.
+fn seal_packet(packet: &mut [u8], is_outer: bool) {
+    let ip_len = match packet.first().map(|first| first >> 4) {
+        Some(6) => IPV6_LEN,
+        _ => IPV4_LEN,
+    };
+    if let Some(inner) = packet.get_mut(ip_len + UDP_LEN + HEADER_LEN..)
+        && is_outer
     {
-        seal_ipv4(inner);
+        seal_packet(inner, false);
     }
+    match ip_len {
+        IPV6_LEN => seal_ipv6(packet).map(drop),
+        _ => seal_ipv4(packet).map(drop),
+    };
+}
+
+/// Seals an IPv6 packet of UDP or ICMPv6 without options.
+fn seal_ipv6(packet: &mut [u8]) -> Option<()> {
+    let (ip, message) = Ipv6Header::mut_from_prefix(packet).ok()?;
+    let len = u16::try_from(message.len()).ok()?;
+    ip.payload_len = U16::new(len);
+    let addresses = Addresses::V6 {
+        source: ip.source.into(),
+        destination: ip.destination.into(),
+    };
+    let pseudo = Sum::pseudo(&addresses, ip.next_header, len);
+    let checksum = match ip.next_header {
+        PROTOCOL_UDP => {
+            message.get_mut(4..6)?.copy_from_slice(&len.to_be_bytes());
+            6..8
+        }
+        PROTOCOL_ICMPV6 => 2..4,
+        _ => return None,
+    };
+    message.get_mut(checksum.clone())?.fill(0);
+    let sum = (pseudo + Sum::of(message)).udp_checksum();
+    message[checksum].copy_from_slice(&sum.to_be_bytes());
+    Some(())
 }
 
 /// Seals a packet without options and returns its datagram.

@@ -6,7 +6,6 @@
 
 #![deny(unsafe_code)]
 
-mod arp;
 pub mod bench;
 mod chain;
 mod checksum;
@@ -26,6 +25,7 @@ mod icmp;
 mod impair;
 mod kernel;
 mod mbuf;
+mod next_hop;
 mod node;
 mod payload;
 mod pool;
@@ -43,6 +43,7 @@ pub use config::*;
 pub use device::{data_room, is_af_packet, vdev_for};
 pub use drops::DropReason;
 pub use eal::{Eal, EalError, ThreadRegistration};
+pub use encap::overhead;
 pub use event::{Event, EventKind};
 pub use mbuf::Mbuf;
 pub use node::{CommandError, Dataplane, StartError};

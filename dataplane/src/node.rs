@@ -53,6 +53,14 @@ pub enum CommandError {
     /// A client is on no port's link, and no port has a gateway.
     #[error("client {0} is on no port's link, and no port has a gateway")]
     Unreachable(String),
+    /// The addresses of a session don't go together.
+    #[error(
+        "session {0}: its group and source must be of one IP version, and so must its match and its clients"
+    )]
+    Families(u32),
+    /// A port has no address of its neighbor's family.
+    #[error("neighbor {0} has an address of an IP version that its port has none of")]
+    OtherFamily(String),
     /// There is no room for it.
     #[error("{0}")]
     NoRoom(String),

@@ -33,7 +33,7 @@ pub struct PortSnapshot {
     pub driver: String,
     /// Ethernet address, `02:00:…`.
     pub mac: String,
-    /// The node's address and prefix, `10.0.0.1/24`.
+    /// The node's address and prefix, `10.0.0.1/24`; where it has both families `10.0.0.1/24, fd00::1/64`.
     pub address: String,
     /// Whether the link is up.
     pub link_up: bool,

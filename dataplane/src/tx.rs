@@ -100,10 +100,25 @@ impl TxBuffer {
         Ok(())
     }
 
+    /// Puts copies of a payload at the end, chained to their headers or copied behind them.
+    #[inline]
+    pub(crate) fn push_each<const LEN: usize, const N: usize>(
+        &mut self,
+        buffers: Burst<N>,
+        (payload, chained): (&SharedPayload, bool),
+        headers: impl Iterator<Item = impl FnOnce(&mut [u8; LEN])>,
+    ) {
+        if chained {
+            self.push_chains(buffers, payload, headers);
+        } else {
+            self.push_copies(buffers, payload.data(), headers);
+        }
+    }
+
     /// Puts copies of a payload at the end, each with one of `headers` before it, in one of `buffers`, whatever those were
     /// used for before. The caller has checked that there is room, for the frames and in the buffers.
     #[inline]
-    pub(crate) fn push_chains<const LEN: usize, const N: usize>(
+    fn push_chains<const LEN: usize, const N: usize>(
         &mut self,
         buffers: Burst<N>,
         payload: &SharedPayload,
@@ -118,7 +133,7 @@ impl TxBuffer {
 
     /// The same, with the payload copied behind each header.
     #[inline]
-    pub(crate) fn push_copies<const LEN: usize, const N: usize>(
+    fn push_copies<const LEN: usize, const N: usize>(
         &mut self,
         buffers: Burst<N>,
         payload: &[u8],

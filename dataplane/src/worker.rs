@@ -26,7 +26,7 @@ mod route;
 mod send;
 mod stages;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
@@ -35,10 +35,10 @@ use hashbrown::HashMap;
 use overlay::wire::{FEC_PARITY_MAX, FLAG_SECOND, Header};
 use overlay::{Instant, NeighborId, Node, Seq, SessionIndex, Tree};
 
-use crate::arp::{ArpOutput, ArpTable};
 use crate::drops::{DropCounters, DropReason};
-use crate::frame::{Mac, PortIndex};
-use crate::icmp::icmp_limiter;
+use crate::frame::{Addresses, Mac, PortIndex};
+use crate::icmp::{echo_limiter, icmp_limiter};
+use crate::next_hop::{NextHops, Output};
 use crate::payload::{SharedPayload, Spent};
 use crate::pool::Pool;
 use deliver::Unfinished;
@@ -79,7 +79,8 @@ const HOUSEKEEPING_TURNS: u64 = 256;
 /// What the worker knows of a neighbor beside the protocol's state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Adjacent {
-    pub(crate) address: Ipv4Addr,
+    /// The port's own address, and the neighbor's.
+    pub(crate) addresses: Addresses,
     pub(crate) port: PortIndex,
     /// Its Ethernet address, once resolved.
     pub(crate) mac: Option<Mac>,
@@ -131,7 +132,7 @@ pub(crate) type EventQueue = Arc<ArrayQueue<(u64, overlay::Event)>>;
 pub(crate) struct Parts {
     pub(crate) node: Node<SharedPayload>,
     pub(crate) ports: Vec<WorkerPort>,
-    pub(crate) arp: ArpTable,
+    pub(crate) next_hops: NextHops,
     pub(crate) pools: Pools,
     pub(crate) clock: Clock,
     pub(crate) idler: Idler,
@@ -149,16 +150,17 @@ pub(crate) struct Worker {
     ports: Vec<WorkerPort>,
     /// By [`NeighborId`].
     adjacents: Vec<Option<Adjacent>>,
-    by_address: HashMap<(PortIndex, Ipv4Addr), NeighborId>,
+    by_address: HashMap<(PortIndex, IpAddr), NeighborId>,
     /// By [`SessionIndex`].
     routes: Vec<Option<Box<Route>>>,
     flows: Flows<SessionIndex>,
     peers: Option<Peers>,
-    arp: ArpTable,
+    next_hops: NextHops,
     pools: Pools,
     overlay_port: u16,
     drops: DropCounters,
     icmp: TokenBucket,
+    echoes: TokenBucket,
     clock: Clock,
     idler: Idler,
     counters: WorkerCounters,
@@ -190,11 +192,12 @@ impl Worker {
             routes: Vec::with_capacity(parts.max_sessions),
             flows: Flows::with_capacity(parts.max_sessions),
             peers: parts.peers,
-            arp: parts.arp,
+            next_hops: parts.next_hops,
             pools: parts.pools,
             overlay_port: parts.overlay_port,
             drops: DropCounters::new(),
             icmp: icmp_limiter(),
+            echoes: echo_limiter(),
             clock: parts.clock,
             idler: parts.idler,
             counters: WorkerCounters::default(),
@@ -267,7 +270,7 @@ impl Worker {
     fn next_due(&self) -> Instant {
         let impaired = self.ports.iter().filter_map(WorkerPort::impairment_due);
         let others = impaired
-            .chain(self.arp.next_due())
+            .chain(self.next_hops.next_due())
             .chain(self.endings.next_due())
             .min();
         others.map_or(self.node.poll_timeout(), |due| {
@@ -277,13 +280,14 @@ impl Worker {
 
     /// What need not be looked at in every turn.
     fn housekeeping(&mut self, now: Instant) {
+        self.spent.give_back();
         if self.clock.follow_realtime(now) {
             self.pools.look();
         }
-        while let Some(output) = self.arp.poll(now) {
+        while let Some(output) = self.next_hops.poll(now) {
             match output {
-                ArpOutput::Request { port, frame } => self.send_bytes(port, &frame),
-                ArpOutput::Lost { port, address } => self.set_next_hop(port, address, None),
+                Output::Request { port, frame } => self.send_bytes(port, frame.as_bytes()),
+                Output::Lost { port, address } => self.set_next_hop(port, address, None),
             }
         }
         while let Some(event) = self.node.poll_event() {
@@ -308,7 +312,7 @@ impl Worker {
     }
 
     /// Notes the Ethernet address of a next hop, or that it has none any more, wherever it is used.
-    fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
+    fn set_next_hop(&mut self, port: PortIndex, address: IpAddr, mac: Option<Mac>) {
         if let Some(id) = self.by_address.get(&(port, address)) {
             let adjacent = self.adjacents.get_mut(usize::from(id.0));
             if let Some(adjacent) = adjacent.and_then(Option::as_mut) {

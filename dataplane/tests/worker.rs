@@ -10,6 +10,8 @@
 
 #[path = "worker/cases.rs"]
 mod cases;
+#[path = "worker/families.rs"]
+mod families;
 #[path = "worker/fan_out.rs"]
 mod fan_out;
 #[path = "worker/kernel.rs"]
@@ -23,14 +25,14 @@ mod station;
 #[path = "worker/stream.rs"]
 mod stream;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use dataplane::{
     ClientConfig, Dataplane, Delivery, Device, EalConfig, Idle, KernelConfig, NeighborConfig,
-    NodeConfig, PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
+    NodeConfig, PortAddress, PortConfig, SessionConfig, SessionSnapshot, Snapshot, vdev_for,
 };
 use overlay::{Mode, SessionId};
 
@@ -121,9 +123,17 @@ fn bench() -> Bench {
     let ports = ports.map(|(index, (name, _, [a, b, c]))| PortConfig {
         name: (*name).into(),
         device: Device::Vdev(vdev_for("af_packet", name, index, MTU, queues()).unwrap()),
-        address: Ipv4Addr::new(*a, *b, *c, 1),
-        prefix_len: 24,
-        gateway: None,
+        addresses: vec![
+            PortAddress {
+                address: Ipv4Addr::new(*a, *b, *c, 1).into(),
+                prefix_len: 24,
+            },
+            PortAddress {
+                address: station::ipv6(*c, 1).into(),
+                prefix_len: 64,
+            },
+        ],
+        gateways: Vec::new(),
         mtu: MTU,
         verify_payload: false,
         chain_from: None,
@@ -135,14 +145,16 @@ fn bench() -> Bench {
         }),
     });
     let neighbors = [
-        ("parent", "uplink", [10, 0, 1, 2]),
-        ("other", "detour", [10, 0, 2, 2]),
-        ("first", "downlink", [10, 0, 3, 2]),
-        ("second", "downlink", [10, 0, 3, 3]),
+        ("parent", "uplink", IpAddr::from([10, 0, 1, 2])),
+        ("other", "detour", IpAddr::from([10, 0, 2, 2])),
+        ("first", "downlink", IpAddr::from([10, 0, 3, 2])),
+        ("second", "downlink", IpAddr::from([10, 0, 3, 3])),
+        ("parent6", "uplink", station::ipv6(1, 2).into()),
+        ("first6", "downlink", station::LINK_LOCAL.into()),
     ];
     let neighbors = neighbors.map(|(name, port, address)| NeighborConfig {
         name: name.into(),
-        address: address.into(),
+        address,
         port: port.into(),
         repair_rate_pps: 50_000,
     });
@@ -197,10 +209,12 @@ impl Bench {
             station.learn(port);
         }
         for host in [2, 3] {
-            self.child.greet(host);
+            self.child.greet(self.child.address(host));
         }
-        self.parent.greet(2);
-        self.other.greet(2);
+        self.child.greet(station::LINK_LOCAL.into());
+        self.parent.greet(self.parent.address(2));
+        self.parent.greet(station::ipv6(1, 2).into());
+        self.other.greet(self.other.address(2));
         self.until("all neighbors are up", |snapshot| {
             snapshot
                 .neighbors
@@ -264,8 +278,8 @@ fn session(id: u32) -> SessionConfig {
     SessionConfig {
         id: SessionId(id),
         name: format!("s{id}"),
-        group: Ipv4Addr::new(239, 1, 0, id as u8),
-        source: Ipv4Addr::new(10, 9, 9, 9),
+        group: Ipv4Addr::new(239, 1, 0, id as u8).into(),
+        source: Ipv4Addr::new(10, 9, 9, 9).into(),
         ttl: 16,
         upstream: vec!["parent".into()],
         downstream: Vec::new(),
@@ -291,7 +305,7 @@ fn session(id: u32) -> SessionConfig {
 fn client(port: u16) -> ClientConfig {
     ClientConfig {
         name: format!("c{port}"),
-        address: Ipv4Addr::new(10, 0, 4, 2),
+        address: Ipv4Addr::new(10, 0, 4, 2).into(),
         port,
         catch_up: Duration::ZERO,
     }

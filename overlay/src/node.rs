@@ -108,7 +108,8 @@ pub struct Node<P> {
     entries: Vec<Option<Entry<P>>>,
     /// Places of sessions that were removed.
     free: Vec<SessionIndex>,
-    by_id: HashMap<SessionId, SessionIndex>,
+    /// Places of the sessions, in as few bytes as they take: with very many each look is a miss.
+    by_id: HashMap<SessionId, u32>,
     turns: Turns,
     /// What is still to be sent down the second tree as it went down the first.
     again: Option<(SessionIndex, Header, Option<ParityHeader>)>,
@@ -168,7 +169,7 @@ impl<P> Node<P> {
             self.turns.catching_up.push_back(index);
         }
         self.entries[index.0] = Some(entry);
-        self.by_id.insert(id, index);
+        self.by_id.insert(id, index.0 as u32);
         self.choose_parent(now, index);
         self.touch(index);
         Ok(index)
@@ -195,12 +196,15 @@ impl<P> Node<P> {
 
     /// The place of a session.
     #[must_use]
+    #[inline]
     pub fn find(&self, id: SessionId) -> Option<SessionIndex> {
-        self.by_id.get(&id).copied()
+        let place = *self.by_id.get(&id)?;
+        Some(SessionIndex(place as usize))
     }
 
     /// A session.
     #[must_use]
+    #[inline]
     pub fn session(&self, index: SessionIndex) -> Option<&Session<P>> {
         Some(&*self.entries.get(index.0)?.as_ref()?.session)
     }
@@ -302,19 +306,26 @@ impl<P> Node<P> {
     }
 
     /// The next packet to deliver to the session's clients, sessions in turn.
+    #[inline]
     pub fn poll_deliver(&mut self, now: Instant) -> Option<(SessionIndex, Seq, &P)> {
-        while let Some(index) = self.turns.delivering.pop_front() {
-            let Some(entry) = self.entries[index.0].as_mut() else {
-                continue;
-            };
-            if let Some(seq) = entry.session.poll_deliver(now) {
-                self.turns.delivering.push_back(index);
-                return Some((index, seq, self.session(index)?.packet(seq)?));
+        let (index, seq) = self.next_delivery(now)?;
+        Some((index, seq, self.session(index)?.packet(seq)?))
+    }
+
+    #[inline]
+    fn next_delivery(&mut self, now: Instant) -> Option<(SessionIndex, Seq)> {
+        while let Some(&index) = self.turns.delivering.front() {
+            if let Some(entry) = self.entries[index.0].as_mut() {
+                if let Some(seq) = entry.session.poll_deliver(now) {
+                    self.turns.delivered();
+                    return Some((index, seq));
+                }
+                entry.delivering = false;
+                if let Some(due) = entry.session.deliver_due() {
+                    self.turns.arm(index, entry, due);
+                }
             }
-            entry.delivering = false;
-            if let Some(due) = entry.session.deliver_due() {
-                self.turns.arm(index, entry, due);
-            }
+            self.turns.end_delivery();
         }
         None
     }

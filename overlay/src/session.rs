@@ -33,6 +33,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::rtt::Rtt;
+use crate::time::nanos;
 use crate::window::{Slot, Window};
 use crate::wire::{Header, Kind};
 use crate::{Epoch, Instant, NeighborId, Seq, SeqRange, SessionId};
@@ -57,6 +58,8 @@ pub use stats::SessionStats;
 
 /// Most ranges that one NAK carries: 12 bytes each, they fit a datagram of 1,280 bytes with all headers.
 pub const NAK_RANGES_MAX: usize = 96;
+/// Slots for gaps, beside those for packets: so many more, or as many as packets where those are fewer.
+const GAPS_MIN: usize = 1024;
 /// How often packets that outlived the retention are looked for.
 const EVICT_INTERVAL: Duration = Duration::from_millis(10);
 /// Packets given up per look, so that a full window can't hold up the loop.
@@ -79,11 +82,14 @@ pub struct Session<P> {
     epoch: Option<Epoch>,
     id: SessionId,
     ingress: bool,
+    has_fec: bool,
     /// The ingress has said that no more follows.
     ended: bool,
     downstream_changed: bool,
     /// How many sequences in a row lay beyond the window, each near the one before.
     beyond_count: u8,
+    /// `config.retention`.
+    retention_ns: u64,
     counts: Counts,
     deliveries: Option<Deliveries>,
     parity_maker: Option<ParityMaker>,
@@ -168,14 +174,21 @@ impl<P> Session<P> {
     #[must_use]
     pub fn new(now: Instant, config: SessionConfig, epoch: Epoch) -> Session<P> {
         let held_max = config.held_max();
-        // Gaps take slots as well.
-        let window = Window::new(held_max + held_max / 16 + 1024, Seq::FIRST);
+        let gaps = (held_max / 16 + GAPS_MIN).min(held_max);
+        let window = Window::new(held_max + gaps, Seq::FIRST);
         let ingress = config.upstream.is_empty();
         let capacity = window.capacity();
+        // Between two ranges is a sequence that is not of them.
+        let ranges_max = if ingress {
+            1
+        } else {
+            NAK_RANGES_MAX.min(capacity as usize / 2)
+        };
         Session {
             epoch: ingress.then_some(epoch),
             id: config.id,
             first_tree: 0,
+            retention_ns: nanos(config.retention),
             counts: Counts::default(),
             downstream_changed: true,
             heard_at: now,
@@ -197,8 +210,8 @@ impl<P> Session<P> {
                 .filter(|_| ingress)
                 .map(|fec| ParityMaker::new(now, fec)),
             history: None,
-            ranges: Vec::with_capacity(NAK_RANGES_MAX),
-            confirms: Vec::with_capacity(NAK_RANGES_MAX),
+            ranges: Vec::with_capacity(ranges_max),
+            confirms: Vec::with_capacity(if ingress { 0 } else { ranges_max }),
             confirm_until: Instant(0),
             answers: Answers::new(&config, capacity),
             deliveries: config
@@ -206,6 +219,7 @@ impl<P> Session<P> {
                 .map(|order| Deliveries::new(order, &config, capacity)),
             catch_ups: CatchUps::default(),
             ingress,
+            has_fec: config.fec.is_some(),
             announcer: Announcer::new(now),
             ended: false,
             beyond_count: 0,
@@ -223,7 +237,8 @@ impl<P> Session<P> {
     /// at the start), reorder delay, mode, and whether there are clients. FEC stays as it was made.
     pub fn reconfigure(&mut self, now: Instant, config: SessionConfig) {
         let held_max = config.held_max();
-        self.held_max = held_max.min(self.window.capacity() as usize - 1024);
+        let capacity = self.window.capacity() as usize;
+        self.held_max = held_max.min(capacity - GAPS_MIN.min(capacity / 2));
         self.answers
             .set_children(&config.downstream, &config.second_downstream);
         if !self.is_ingress() {
@@ -247,6 +262,7 @@ impl<P> Session<P> {
             self.asks.start_over(now);
         }
         self.downstream_changed = true;
+        self.retention_ns = nanos(config.retention);
         self.config = SessionConfig {
             fec: self.config.fec,
             ..config
@@ -301,6 +317,7 @@ impl<P> Session<P> {
 
     /// The packet `seq`, if it is held.
     #[must_use]
+    #[inline]
     pub fn packet(&self, seq: Seq) -> Option<&P> {
         self.window.packet(seq)
     }
@@ -499,11 +516,17 @@ impl<P> Session<P> {
     /// Removes the trail if nobody needs it any more. `false`: it is needed, or there is none.
     fn evict_outlived(&mut self, now: Instant) -> bool {
         let outlived = match self.window.slot(self.window.trail()) {
-            Slot::Held(_, at) => self.is_delivered() && at + self.config.retention <= now,
+            Slot::Held(_, at) => self.is_delivered() && self.is_outlived(now, at),
             Slot::Absent | Slot::Lost => self.is_delivered(),
             Slot::Missing => false,
         };
         outlived && self.window.pop().is_some()
+    }
+
+    /// Whether a packet that is here since `at` has been kept for the retention.
+    #[inline]
+    fn is_outlived(&self, now: Instant, at: Instant) -> bool {
+        at.0.saturating_add(self.retention_ns) <= now.0
     }
 
     /// Whether the trail is not to be delivered, or has been.
@@ -522,7 +545,7 @@ impl<P> Session<P> {
         let delivered = self.is_delivered();
         match self.window.pop()? {
             Slot::Held(packet, at) => {
-                if !delivered || at + self.config.retention > now {
+                if !delivered || !self.is_outlived(now, at) {
                     self.counts.evicted_early += 1;
                 }
                 if !delivered {

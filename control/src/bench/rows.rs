@@ -101,11 +101,12 @@ const SIZES: [u16; 3] = [64, 256, 1400];
 const COPY: u16 = 1400;
 /// Header and payload of a copy, as segments.
 const COPY_SEGMENTS: &str = "42,1358";
-/// Sessions of the row that must be flat: few, and as many as memory holds of these.
+/// Sessions of the rows that must be flat: few, some, and as many as memory holds of these.
 const FEW_SESSIONS: u32 = 10;
-const MANY_SESSIONS: [u32; 3] = [100_000, 10_000, 1_000];
-/// Memory that a session takes with its buffers: windows and queues of a child have a least size.
-const SESSION_BYTES: u64 = 256 << 10;
+const SOME_SESSIONS: u32 = 1_000;
+const MANY_SESSIONS: [u32; 2] = [100_000, 10_000];
+/// Memory that a session takes with the 64 buffers that it keeps of the smallest frames.
+const SESSION_BYTES: u64 = 64 << 10;
 
 /// The rows of these names, or all; without names a quick run leaves out those that tell of details.
 pub(super) fn select(names: &[String], is_quick: bool) -> Result<Vec<Row>, String> {
@@ -155,7 +156,8 @@ fn first() -> Vec<Row> {
         unit: Unit::Mpps,
         bound: Some(30.0),
     });
-    rows.push(flat_sessions());
+    rows.push(flat_sessions(SOME_SESSIONS));
+    rows.push(flat_sessions(sessions_that_fit()));
     rows.push(off_cost());
     rows.push(Row {
         name: "overlay-inorder",
@@ -282,15 +284,21 @@ fn fan_out(clients: u16) -> Subject {
     Subject::Worker(workload(last_hop(clients), COPY))
 }
 
-fn flat_sessions() -> Row {
+fn sessions_that_fit() -> u32 {
+    let fits = |count: &u32| u64::from(*count) * SESSION_BYTES < memory_available() / 2;
+    MANY_SESSIONS
+        .into_iter()
+        .find(fits)
+        .unwrap_or(SOME_SESSIONS)
+}
+
+fn flat_sessions(many: u32) -> Row {
     let sessions = |sessions| {
         Subject::Worker(Workload {
             sessions,
             ..workload(Role::Ingress, SIZES[0])
         })
     };
-    let fits = |count: &u32| u64::from(*count) * SESSION_BYTES < memory_available() / 2;
-    let many = MANY_SESSIONS.into_iter().find(fits).unwrap_or(FEW_SESSIONS);
     Row {
         name: "sessions-flat",
         vdev: "null",

@@ -113,11 +113,10 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig], workers: usize) -> Vec<Stri
     let rate = |port: &PortConfig| port.kernel.as_ref().map(|kernel| kernel.rate_pps);
     let mut keys = Vec::new();
     for (index, (old, new)) in old.iter().zip(new).enumerate() {
-        let address = (old.address, old.prefix_len) == (new.address, new.prefix_len);
         let changed = differing(&[
             ("device", is_same_device((index, workers), old, new)),
-            ("address", address),
-            ("gateway", old.gateway == new.gateway),
+            ("address", old.addresses == new.addresses),
+            ("gateway", old.gateways == new.gateways),
             ("kernel", interface(old) == interface(new)),
             (
                 "kernel_rate",

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use dataplane::{NodeConfig, PortConfig};
+use dataplane::NodeConfig;
 
 use super::findings::{Fault, Findings};
 use super::quantity::print_duration;
 
+mod address;
 mod memory;
 mod network;
 mod session;
@@ -101,21 +102,4 @@ fn check_unique<T: Hash + Eq>(
             }
         }
     }
-}
-
-/// Whether the address is on link on the port.
-fn is_on_link(port: &PortConfig, address: std::net::Ipv4Addr) -> bool {
-    (u32::from(port.address) ^ u32::from(address)) & mask(port.prefix_len) == 0
-}
-
-/// The port's subnet, as `10.0.1.0/30`.
-fn subnet(port: &PortConfig) -> String {
-    let base = u32::from(port.address) & mask(port.prefix_len);
-    format!("{}/{}", std::net::Ipv4Addr::from(base), port.prefix_len)
-}
-
-fn mask(prefix_len: u8) -> u32 {
-    u32::MAX
-        .checked_shl(32 - u32::from(prefix_len))
-        .unwrap_or_default()
 }

@@ -1,9 +1,11 @@
 //! Readers of single values: each gives the value or says what is wrong with it.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use dataplane::PortAddress;
 
 use super::findings::Fault;
 use super::quantity::{self, QuantityError};
@@ -90,32 +92,47 @@ pub(super) fn choice<T: Copy>(
     }
 }
 
-/// An IPv4 address.
-pub(super) fn address(value: &Value) -> Result<Ipv4Addr, Fault> {
-    let text = str_of(value, "an IPv4 address in quotes")?;
+/// What `read` takes, or a list of it.
+pub(super) fn one_or_more<T>(
+    read: impl Fn(&Value) -> Result<T, Fault>,
+) -> impl Fn(&Value) -> Result<Vec<T>, Fault> {
+    move |value| match &value.kind {
+        Kind::Array(items) if items.is_empty() => Err(Fault::new("the list is empty")),
+        Kind::Array(items) => items.iter().map(&read).collect(),
+        _ => Ok(vec![read(value)?]),
+    }
+}
+
+/// An IP address.
+pub(super) fn address(value: &Value) -> Result<IpAddr, Fault> {
+    let text = str_of(value, "an IP address in quotes")?;
     text.parse().map_err(|_| {
-        let fault = Fault::new(format!("`{text}` is not an IPv4 address"));
+        let fault = Fault::new(format!("`{text}` is not an IP address"));
         if text.contains('/') {
             fault.hint("leave out the prefix length")
         } else {
-            fault.hint("write it like \"10.0.1.1\"")
+            fault.hint("write it like \"10.0.1.1\" or \"2001:db8::1\"")
         }
     })
 }
 
-/// An IPv4 address with the length of its prefix.
-pub(super) fn address_and_prefix(value: &Value) -> Result<(Ipv4Addr, u8), Fault> {
-    let text = str_of(value, "an IPv4 address in quotes")?;
+/// An IP address with the length of its prefix.
+pub(super) fn address_and_prefix(value: &Value) -> Result<PortAddress, Fault> {
+    let text = str_of(value, "an IP address in quotes")?;
     let fault = || {
         Fault::new(format!(
-            "`{text}` is not an IPv4 address with a prefix length"
+            "`{text}` is not an IP address with a prefix length"
         ))
-        .hint("write it like \"10.0.1.2/30\"")
+        .hint("write it like \"10.0.1.2/30\" or \"2001:db8::2/64\"")
     };
     let (address, len) = text.split_once('/').ok_or_else(fault)?;
-    let address = address.parse().map_err(|_| fault())?;
-    let len = len.parse::<u8>().ok().filter(|len| (1..=32).contains(len));
-    Ok((address, len.ok_or_else(fault)?))
+    let address: IpAddr = address.parse().map_err(|_| fault())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let len = len.parse().ok().filter(|len| (1..=most).contains(len));
+    Ok(PortAddress {
+        address,
+        prefix_len: len.ok_or_else(fault)?,
+    })
 }
 
 /// The kernel interface of a port: its name, or whether there is one, which is then named after the port.
@@ -147,15 +164,15 @@ pub(super) fn kernel_interface(port: &str) -> impl Fn(&Value) -> Result<Option<S
     }
 }
 
-/// An IPv4 address and a UDP port, not 0.
-pub(super) fn endpoint(value: &Value) -> Result<SocketAddrV4, Fault> {
+/// An IP address and a UDP port, not 0.
+pub(super) fn endpoint(value: &Value) -> Result<SocketAddr, Fault> {
     let text = str_of(value, "an address and port in quotes")?;
-    let endpoint = text.parse::<SocketAddrV4>().ok();
+    let endpoint = text.parse::<SocketAddr>().ok();
     endpoint
         .filter(|endpoint| endpoint.port() != 0)
         .ok_or_else(|| {
-            Fault::new(format!("`{text}` is not an IPv4 address and UDP port"))
-                .hint("write it like \"198.51.100.1:5004\"")
+            Fault::new(format!("`{text}` is not an IP address and UDP port"))
+                .hint("write it like \"198.51.100.1:5004\" or \"[2001:db8::1]:5004\"")
         })
 }
 

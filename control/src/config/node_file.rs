@@ -1,6 +1,6 @@
 //! The tables of a node's file, key by key, and the defaults.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ const MAX_RATE_PPS: u32 = 25_000;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Stands where an address could not be read.
-const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+const NOWHERE: SocketAddr = SocketAddr::new(NO_ADDRESS, 0);
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -124,9 +125,9 @@ fn api(table: &mut Table<'_>, node: &str) -> ApiConfig {
 fn port(table: &mut Table<'_>, place: (usize, usize)) -> PortConfig {
     // From what IPv4 demands of every link to a jumbo frame.
     let mtu = table.or("mtu", MTU, field::integer(68..=9_600));
-    let (address, prefix_len) = table
-        .required("address", "\"10.0.1.2/30\"", field::address_and_prefix)
-        .unwrap_or((Ipv4Addr::UNSPECIFIED, 32));
+    let addresses = field::one_or_more(field::address_and_prefix);
+    let addresses = table.required("address", "\"10.0.1.2/30\"", addresses);
+    let gateways = table.optional("gateway", field::one_or_more(field::address));
     let name = table
         .required("name", "\"up\"", field::name)
         .unwrap_or_default();
@@ -141,9 +142,8 @@ fn port(table: &mut Table<'_>, place: (usize, usize)) -> PortConfig {
         kernel: kernel(table, &name),
         name,
         device,
-        address,
-        prefix_len,
-        gateway: table.optional("gateway", field::address),
+        addresses: addresses.unwrap_or_default(),
+        gateways: gateways.unwrap_or_default(),
         mtu,
         verify_payload: table.or("verify_payload", verify_payload, field::flag),
         chain_from: table.optional("chain_from", field::integer(0..=9_600)),
@@ -203,7 +203,7 @@ fn neighbor(table: &mut Table<'_>) -> NeighborConfig {
             .unwrap_or_default(),
         address: table
             .required("address", "\"10.0.1.1\"", field::address)
-            .unwrap_or(Ipv4Addr::UNSPECIFIED),
+            .unwrap_or(NO_ADDRESS),
         port: table
             .required("port", "\"up\"", field::name)
             .unwrap_or_default(),
@@ -223,10 +223,10 @@ pub(super) fn session(table: &mut Table<'_>) -> SessionConfig {
             .unwrap_or_default(),
         group: table
             .required("group", "\"239.1.0.1\"", field::address)
-            .unwrap_or(Ipv4Addr::UNSPECIFIED),
+            .unwrap_or(NO_ADDRESS),
         source: table
             .required("source", "\"10.0.1.1\"", field::address)
-            .unwrap_or(Ipv4Addr::UNSPECIFIED),
+            .unwrap_or(NO_ADDRESS),
         ttl: table.or("ttl", TTL, field::integer(1..=255)),
         upstream: table.list("upstream", field::name),
         downstream: table.list("downstream", field::name),
@@ -290,7 +290,7 @@ fn flow(table: &mut Table<'_>) -> Flow {
         .required("destination", "\"198.51.100.1:5004\"", field::endpoint)
         .unwrap_or(NOWHERE);
     Flow {
-        destination: *destination.ip(),
+        destination: destination.ip(),
         port: destination.port(),
         source: table.optional("source", field::address),
     }
@@ -305,7 +305,7 @@ pub(super) fn client(table: &mut Table<'_>) -> ClientConfig {
         name: table
             .required("name", "\"c1\"", field::name)
             .unwrap_or_default(),
-        address: *address.ip(),
+        address: address.ip(),
         port: address.port(),
         catch_up: catch_up(table),
     }

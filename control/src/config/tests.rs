@@ -249,7 +249,7 @@ fn a_broken_value_is_not_held_against_what_refers_to_it() {
     let text = FULL.replace("10.0.1.2/30", "10.0.1.2/99");
     let lines = parse("x", &text).unwrap_err().lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("`10.0.1.2/99` is not an IPv4 address with a prefix length"));
+    assert!(lines[0].contains("`10.0.1.2/99` is not an IP address with a prefix length"));
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn load(args: &ModesArgs) -> Result<Vec<Topology>, Failed> {
 fn with_loss(topology: &Topology, loss: &str) -> Topology {
     let mut topology = topology.clone();
     for link in &mut topology.links {
-        link.impair.loss = Some(loss.to_string());
+        link.settings.impair.loss = Some(loss.to_string());
     }
     topology
 }

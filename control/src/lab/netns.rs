@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -148,8 +148,11 @@ impl Netns {
         &self,
         device: &str,
         mtu: u16,
-        address: Option<(Ipv4Addr, u8)>,
+        address: Option<(IpAddr, u8)>,
     ) -> Result<(), NetnsError> {
+        if let Some((IpAddr::V6(_), _)) = address {
+            self.speak_ipv6(device)?;
+        }
         let name = device.to_string();
         self.netlink(&format!("configure {device}"), async move |handle| {
             let link = LinkUnspec::new_with_name(&name)
@@ -159,7 +162,7 @@ impl Netns {
             handle.link().set(link).execute().await?;
             if let Some((address, prefix_len)) = address {
                 let index = if_nametoindex(name.as_str()).unwrap_or(0);
-                let request = handle.address().add(index, address.into(), prefix_len);
+                let request = handle.address().add(index, address, prefix_len);
                 request.execute().await?;
             }
             Ok(())
@@ -167,12 +170,37 @@ impl Netns {
     }
 
     /// Routes everything by `gateway`.
-    pub(super) fn route_by(&self, gateway: Ipv4Addr) -> Result<(), NetnsError> {
+    pub(super) fn route_by(&self, gateway: IpAddr) -> Result<(), NetnsError> {
         self.netlink(&format!("route by {gateway}"), async move |handle| {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new()
-                .gateway(gateway)
-                .build();
+            let route = match gateway {
+                IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+                    .gateway(gateway)
+                    .build(),
+                IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+                    .gateway(gateway)
+                    .build(),
+            };
             handle.route().add(route).execute().await
+        })
+    }
+
+    /// Turns IPv6 on for one interface, whose addresses are good at once: nobody else on the link can have them.
+    fn speak_ipv6(&self, device: &str) -> Result<(), NetnsError> {
+        let settings = [
+            ("accept_dad", "0"),
+            ("accept_ra", "0"),
+            ("disable_ipv6", "0"),
+        ];
+        let folder = format!("/proc/sys/net/ipv6/conf/{device}");
+        let write = move || {
+            let mut settings = settings.iter();
+            settings.try_for_each(|(key, value)| std::fs::write(format!("{folder}/{key}"), value))
+        };
+        let written = self.run(write).and_then(|written| written);
+        written.map_err(|source| NetnsError::Io {
+            name: self.name.clone(),
+            what: format!("turn IPv6 on for {device}"),
+            source,
         })
     }
 

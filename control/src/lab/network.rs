@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::netns::{Netns, NetnsError, VethEnd, connect};
-use super::plan::{EndImpair, HOST_MTU, NodePlan, Plan, SeededImpair};
+use super::plan::{EndImpair, NodePlan, Plan, SeededImpair};
 use super::process::Process;
 use super::state::StateDir;
 use super::stats::NodeStats;
@@ -171,20 +171,25 @@ impl Network {
     fn configure_hosts(&self) -> Result<(), LabError> {
         for host in &self.plan.hosts {
             let netns = self.netns(&host.name)?;
-            netns.configure(&host.device, HOST_MTU, Some((host.address, 30)))?;
+            netns.configure(&host.device, host.mtu, Some(host.address))?;
             netns.route_by(host.gateway)?;
             netns.checksum_in_software(&host.device)?;
         }
         Ok(())
     }
 
-    /// Makes the hosts' kernels learn their routers' Ethernet addresses: a stream that has to wait for ARP may lose or
+    /// Makes the hosts' kernels learn their routers' Ethernet addresses: a stream that has to wait for them may lose or
     /// reorder its first packets before they leave the host.
     fn greet_routers(&self) -> Result<(), LabError> {
         const DISCARD: u16 = 9;
         for host in &self.plan.hosts {
             let gateway = host.gateway;
-            let greet = move || UdpSocket::bind("0.0.0.0:0")?.send_to(&[0], (gateway, DISCARD));
+            let anywhere = if gateway.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
+            let greet = move || UdpSocket::bind(anywhere)?.send_to(&[0], (gateway, DISCARD));
             let greeted = self.netns(&host.name)?.run(greet).and_then(|sent| sent);
             greeted.map_err(|source| LabError::Io {
                 what: format!("greet the router of {}", host.name),
@@ -396,7 +401,7 @@ impl Network {
             .plan
             .hosts
             .iter()
-            .map(|host| json!({ "host": host.name, "address": host.address, "gateway": host.gateway }))
+            .map(|host| json!({ "host": host.name, "address": host.address.0, "gateway": host.gateway }))
             .collect();
         let sessions: Vec<Value> = self.plan.sessions.iter().map(describe_session).collect();
         json!({

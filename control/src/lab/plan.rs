@@ -2,12 +2,12 @@
 //!
 //! | addresses | of |
 //! |---|---|
-//! | 10.1.0.0/16 and on | links between routers, a /30 each; `.1` is the end that the topology names first |
-//! | 10.128.0.0/16 and on | links of hosts, a /30 each; `.1` is the router, `.2` the host |
-//! | 198.51.100.1 | what sources send to, a port each from 5004 on (RFC 5737: nobody's address) |
-//! | 239.1.0.0/16 | the groups |
+//! | 10.1.0.0/16 and on, fd00:0:1::/48 | links between routers, a /30 or /64 each; `.1` is the end that the topology names first |
+//! | 10.128.0.0/16 and on, fd00:0:80::/48 | links of hosts, a /30 or /64 each; `.1` is the router, `.2` the host |
+//! | 198.51.100.1, 2001:db8::1 | what sources send to, a port each from 5004 on (RFC 5737, RFC 3849: nobody's address) |
+//! | 239.1.0.0/16, ff3e::8000:0/112 | the groups |
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,10 +24,8 @@ pub(crate) use draft::Draft;
 pub(super) use node_file::SeededImpair;
 pub(crate) use tree::Tree;
 
-/// Largest IP packet on a link of a host.
-pub(super) const HOST_MTU: u16 = 1500;
-/// Largest IP packet between routers: a full one of a host and the headers around it.
-pub(super) const ROUTER_MTU: u16 = 1600;
+/// Largest IP packet between routers, where the topology says nothing: a full one of a host and the headers around it.
+const ROUTER_MTU: u16 = 1600;
 
 /// Why a topology can't be laid out.
 #[derive(Debug, Error)]
@@ -111,10 +109,12 @@ pub(super) struct HostPlan {
     pub name: String,
     /// Its interface.
     pub device: String,
-    /// Its address, on a /30.
-    pub address: Ipv4Addr,
+    /// Its address, and the length of its prefix.
+    pub address: (IpAddr, u8),
     /// Its router's address.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
+    /// Largest IP packet on its link.
+    pub mtu: u16,
 }
 
 /// A veth pair.
@@ -138,7 +138,7 @@ pub(super) struct SessionPlan {
     /// The host that sends.
     pub source: String,
     /// Where that host sends to.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
     /// How fast.
     pub rate: String,
     /// How it is passed on.
@@ -159,7 +159,7 @@ pub(super) struct LastHopPlan {
     /// The router.
     pub node: String,
     /// Its clients: host, and where it listens.
-    pub clients: Vec<(String, SocketAddrV4)>,
+    pub clients: Vec<(String, SocketAddr)>,
 }
 
 /// A direction of a router link that a tree uses.

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -6,19 +6,26 @@ use super::netns::{Netns, VethEnd, connect};
 use super::state::{self, StateDir};
 use crate::probe;
 
-const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+const A_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+const B_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 
 /// Two namespaces with a veth pair between them.
 fn pair() -> (Netns, Netns) {
+    pair_at((A, 30), (B, 30))
+}
+
+/// The same, with these addresses at its ends.
+fn pair_at(first: (IpAddr, u8), second: (IpAddr, u8)) -> (Netns, Netns) {
     let (a, b) = (Netns::new("a").unwrap(), Netns::new("b").unwrap());
     let end = |netns| VethEnd {
         netns,
         device: "eth0",
     };
     connect(end(&a), end(&b)).unwrap();
-    for (netns, address) in [(&a, A), (&b, B)] {
-        netns.configure("eth0", 1600, Some((address, 30))).unwrap();
+    for (netns, address) in [(&a, first), (&b, second)] {
+        netns.configure("eth0", 1600, Some(address)).unwrap();
         netns.checksum_in_software("eth0").unwrap();
     }
     (a, b)
@@ -26,18 +33,27 @@ fn pair() -> (Netns, Netns) {
 
 #[test]
 fn a_datagram_crosses_a_veth_pair() {
-    let (a, b) = pair();
-    b.route_by(A).unwrap();
+    cross((A, 30), (B, 30));
+}
+
+#[test]
+fn a_datagram_crosses_it_over_ipv6_at_once() {
+    cross((A_IPV6, 64), (B_IPV6, 64));
+}
+
+fn cross(first: (IpAddr, u8), second: (IpAddr, u8)) {
+    let (a, b) = pair_at(first, second);
+    let (first, second) = (first.0, second.0);
+    b.route_by(first).unwrap();
     let receiver = b
-        .run(|| std::net::UdpSocket::bind((B, 5000)))
+        .run(move || std::net::UdpSocket::bind((second, 5000)))
         .unwrap()
         .unwrap();
     receiver
         .set_read_timeout(Some(Duration::from_secs(5)))
         .unwrap();
-    a.run(|| std::net::UdpSocket::bind((A, 0))?.send_to(&[7; 1500], (B, 5000)))
-        .unwrap()
-        .unwrap();
+    let send = move || std::net::UdpSocket::bind((first, 0))?.send_to(&[7; 1500], (second, 5000));
+    a.run(send).unwrap().unwrap();
     let mut buffer = [0; 2000];
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 1500);
 }

@@ -1,6 +1,6 @@
 //! The topology file: routers, links, hosts, sessions and what happens to them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,12 @@ pub(crate) struct Topology {
     /// Bytes of each payload.
     #[serde(default = "default_size")]
     pub size: usize,
+    /// IP version between routers: of trees and overlay.
+    #[serde(default)]
+    pub outer: IpVersion,
+    /// IP version of sources and clients.
+    #[serde(default)]
+    pub inner: IpVersion,
     /// The routers.
     pub routers: Vec<String>,
     /// The links between routers, in order of preference where paths are equally short.
@@ -51,12 +57,43 @@ pub(crate) struct Topology {
     /// Settings of every node.
     #[serde(default)]
     pub node: NodeSettings,
-    /// What every link does unless it says otherwise itself.
+    /// What every link is like unless it says otherwise itself.
     #[serde(default)]
-    pub link_defaults: Impair,
+    pub link_defaults: LinkSettings,
     /// How every session is unless it says otherwise itself.
     #[serde(default)]
     pub session_defaults: SessionSettings,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub(crate) enum IpVersion {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl TryFrom<u8> for IpVersion {
+    type Error = &'static str;
+
+    fn try_from(version: u8) -> Result<IpVersion, &'static str> {
+        match version {
+            4 => Ok(IpVersion::V4),
+            6 => Ok(IpVersion::V6),
+            _ => Err("an IP version is 4 or 6"),
+        }
+    }
+}
+
+impl std::str::FromStr for IpVersion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<IpVersion, &'static str> {
+        text.parse().unwrap_or(0u8).try_into()
+    }
 }
 
 /// A link between two routers; it does to both directions what it says.
@@ -65,7 +102,17 @@ pub(crate) struct Topology {
 pub(crate) struct Link {
     /// The two routers.
     pub between: [String; 2],
-    /// What the link does to packets, written beside `between`; what is not set comes from `link_defaults`.
+    /// What the link is like, written beside `between`; what is not set comes from `link_defaults`.
+    pub settings: LinkSettings,
+}
+
+/// What a link is like.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "Entry")]
+pub(crate) struct LinkSettings {
+    /// Largest IP packet that it carries, in bytes.
+    pub mtu: Option<u16>,
+    /// What it does to packets, written beside the rest.
     pub impair: Impair,
 }
 
@@ -114,6 +161,9 @@ pub(crate) struct Host {
     pub name: String,
     /// The router it is attached to.
     pub router: String,
+    /// Largest IP packet on its link, in bytes.
+    #[serde(default = "default_host_mtu")]
+    pub mtu: u16,
 }
 
 /// A session: one source, its clients and its settings.
@@ -128,8 +178,8 @@ pub(crate) struct Session {
     pub source: String,
     /// The hosts that receive it; their routers are the last hops.
     pub clients: Vec<String>,
-    /// Multicast address of its tree; one of 239.1.0.0/16 unless set.
-    pub group: Option<Ipv4Addr>,
+    /// Multicast address of its tree; one of 239.1.0.0/16, or of ff3e::8000:0/112, unless set.
+    pub group: Option<IpAddr>,
     /// Its settings, written beside the rest; what is not set comes from `session_defaults`.
     pub settings: SessionSettings,
 }
@@ -191,6 +241,11 @@ impl Default for NodeSettings {
             kernel: false,
         }
     }
+}
+
+/// Ethernet's.
+fn default_host_mtu() -> u16 {
+    1500
 }
 
 fn default_seed() -> u64 {
@@ -287,6 +342,17 @@ impl Session {
     #[must_use]
     pub(crate) fn number(&self, index: usize) -> u32 {
         self.id.unwrap_or(index as u32 + 1)
+    }
+}
+
+impl LinkSettings {
+    /// These settings, and those of `default` where there are none.
+    #[must_use]
+    pub(crate) fn or(&self, default: &LinkSettings) -> LinkSettings {
+        LinkSettings {
+            mtu: self.mtu.or(default.mtu),
+            impair: self.impair.or(&default.impair),
+        }
     }
 }
 

@@ -49,11 +49,12 @@ async fn set_up(
     let set = LinkUnspec::new_with_index(index).mtu(port.mtu.into()).up();
     let done = handle.link().set(set.build()).execute().await;
     done.map_err(|error| ("set the MTU and state", error))?;
-    let address = handle
-        .address()
-        .add(index, port.address.into(), port.prefix_len);
-    let done = address.execute().await;
-    done.map_err(|error| ("set the address", error))
+    for own in &port.addresses {
+        let request = handle.address().add(index, own.address, own.prefix_len);
+        let done = request.execute().await;
+        done.map_err(|error| ("set the address", error))?;
+    }
+    Ok(())
 }
 
 /// The kernel hears all that an `AF_PACKET` port hears, and would take frames for the port's address twice: by the kernel

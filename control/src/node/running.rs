@@ -248,7 +248,9 @@ impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> ApiError {
         match error {
             CommandError::Unknown { .. } => ApiError::not_found(error),
-            CommandError::Unreachable(_) => ApiError::bad_request(error),
+            CommandError::Unreachable(_)
+            | CommandError::Families(_)
+            | CommandError::OtherFamily(_) => ApiError::bad_request(error),
             CommandError::Exists { .. }
             | CommandError::InUse(_)
             | CommandError::Port(_)

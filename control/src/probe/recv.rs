@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write};
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt,
 };
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
@@ -37,7 +37,7 @@ const GATHER_BUFFER_BYTES: usize = 4 << 20;
 pub struct RecvArgs {
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDR:PORT")]
-    pub listen: SocketAddrV4,
+    pub listen: SocketAddr,
     /// Expect the numbers 1 to N, and stop when all have come.
     #[arg(long, value_name = "N")]
     pub expect: Option<u64>,
@@ -200,7 +200,7 @@ impl<'a> Receiver<'a> {
 
     fn take_batch(
         &mut self,
-        headers: &mut MultiHeaders<SockaddrIn>,
+        headers: &mut MultiHeaders<SockaddrStorage>,
         buffers: &mut [Vec<u8>],
     ) -> Result<usize, String> {
         let arrivals = match receive_batch(&self.socket, headers, buffers) {
@@ -248,8 +248,8 @@ impl Sink {
 
 /// A socket with a large buffer and arrival times, set before the first packet can come. `true`: the buffer is large
 /// enough to let packets gather.
-fn listen(address: SocketAddrV4) -> io::Result<(UdpSocket, bool)> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+fn listen(address: SocketAddr) -> io::Result<(UdpSocket, bool)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
     // Beyond the system's limit with CAP_NET_ADMIN, up to it without.
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)
         .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &BUFFER_BYTES))?;
@@ -262,7 +262,7 @@ fn listen(address: SocketAddrV4) -> io::Result<(UdpSocket, bool)> {
 /// Takes what is there: the length and the time of arrival of each packet.
 fn receive_batch(
     socket: &UdpSocket,
-    headers: &mut MultiHeaders<SockaddrIn>,
+    headers: &mut MultiHeaders<SockaddrStorage>,
     buffers: &mut [Vec<u8>],
 ) -> Result<Vec<(usize, u64)>, Errno> {
     let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers
@@ -292,10 +292,19 @@ fn receive_batch(
 }
 
 /// What the kernel dropped at the socket bound to `local`, from its own table; 0 where it does not say.
-fn kernel_drops(local: SocketAddrV4) -> u64 {
-    let table = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap_or_default();
-    let address = u32::from_ne_bytes(local.ip().octets());
-    let local = format!("{address:08X}:{:04X}", local.port());
+fn kernel_drops(local: SocketAddr) -> u64 {
+    let (table, octets) = match local.ip() {
+        IpAddr::V4(address) => ("udp", address.octets().to_vec()),
+        IpAddr::V6(address) => ("udp6", address.octets().to_vec()),
+    };
+    let path = format!("/proc/thread-self/net/{table}");
+    let table = std::fs::read_to_string(path).unwrap_or_default();
+    // The kernel prints an address word by word as it lies in memory.
+    let words = octets.as_chunks::<4>().0.iter();
+    let address: String = words
+        .map(|word| format!("{:08X}", u32::from_ne_bytes(*word)))
+        .collect();
+    let local = format!("{address}:{:04X}", local.port());
     table
         .lines()
         .filter(|line| line.split_whitespace().nth(1) == Some(local.as_str()))

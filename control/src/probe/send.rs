@@ -1,7 +1,7 @@
 //! The test source.
 
 use std::io::{self, IoSlice};
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
 use serde::{Deserialize, Serialize};
 
 use super::payload::{MAX_LEN, MIN_LEN};
@@ -32,10 +32,10 @@ const CATCH_UP: Duration = Duration::from_micros(400);
 pub struct SendArgs {
     /// Where to send to, ADDR:PORT.
     #[arg(long, value_name = "ADDR:PORT")]
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
     /// Where to send from.
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = super::parse_local)]
-    pub from: Option<SocketAddrV4>,
+    pub from: Option<SocketAddr>,
     /// How fast: packets (`5kpps`) or bits of payload (`8Mbps`) per second.
     #[arg(long, default_value = "1kpps", value_parser = quantity::rate)]
     pub rate: Rate,
@@ -138,7 +138,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, String> {
 
 struct Sender {
     socket: UdpSocket,
-    to: SockaddrIn,
+    to: SockaddrStorage,
     size: usize,
     rate_pps: f64,
     /// Packets to send in all.
@@ -148,9 +148,11 @@ struct Sender {
 
 impl Sender {
     fn new(args: &SendArgs) -> Result<Sender, String> {
-        let from = args
-            .from
-            .unwrap_or(SocketAddrV4::new([0, 0, 0, 0].into(), 0));
+        let anywhere = match args.to {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let from = args.from.unwrap_or(SocketAddr::new(anywhere, 0));
         let socket = UdpSocket::bind(from).map_err(|error| format!("bind to {from}: {error}"))?;
         let rate_pps = packets_per_second(args.rate, args.size);
         let by_time = match (args.duration, args.count, &args.file) {

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::payload::{Stamp, Writer, parse};
 use super::verdict::Verdict;
@@ -117,7 +117,10 @@ fn a_bit_rate_counts_payload() {
 
 #[test]
 fn a_local_address_may_lack_its_port() {
-    let expected = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 0);
+    let expected = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 2).into(), 0);
     assert_eq!(parse_local("10.0.0.2"), Ok(expected));
+    let expected: SocketAddr = "[2001:db8::2]:0".parse().unwrap();
+    assert_eq!(parse_local("2001:db8::2"), Ok(expected));
+    assert_eq!(parse_local("[2001:db8::2]:0"), Ok(expected));
     assert!(parse_local("10.0.0").is_err());
 }

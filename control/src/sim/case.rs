@@ -81,7 +81,7 @@ impl Case {
         let routers = routers(topology);
         for link in &topology.links {
             let place = format!("link {}:{}", link.between[0], link.between[1]);
-            let impairment = impairment(&place, &link.impair.or(&topology.link_defaults))?;
+            let impairment = impairment(&place, &link.settings.or(&topology.link_defaults).impair)?;
             let between = link.between.each_ref().map(|name| routers[name.as_str()]);
             scenario
                 .links

@@ -11,7 +11,8 @@ use super::{Role, Workload};
 use crate::checksum::Sum;
 use crate::encap::{Encap, InnerBytes, OUTER_LEN, OVERHEAD, Outer, source_port};
 use crate::frame::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN, Ipv4Header, Mac, UDP_LEN, UdpHeader,
+    Addresses, ETHERNET_LEN, ETHERTYPE_IPV4, EthernetHeader, IPV4_LEN, Ipv4Header, Mac, UDP_LEN,
+    UdpHeader,
 };
 use crate::mbuf::Mbuf;
 
@@ -125,9 +126,11 @@ impl Generator {
         let id = SessionId(session + 1);
         let encap = Encap::new(&Outer {
             from: STATION,
-            to: Mac::multicast(group(session)),
-            source: INGRESS,
-            destination: group(session),
+            to: Mac::of_ipv4_group(group(session)),
+            addresses: Addresses::V4 {
+                source: INGRESS,
+                destination: group(session),
+            },
             source_port: source_port(id),
             destination_port: overlay::wire::TREE_PORT,
             mtu: u16::MAX,
@@ -153,7 +156,11 @@ impl Generator {
         let mut ip = Ipv4Header::new(SOURCE, destination(session), 60);
         ip.total_len = U16::new(udp_len + IPV4_LEN as u16);
         ip.seal();
-        let sum = Sum::udp_pseudo(SOURCE, destination(session), udp_len)
+        let addresses = Addresses::V4 {
+            source: SOURCE,
+            destination: destination(session),
+        };
+        let sum = Sum::udp_pseudo(&addresses, udp_len)
             + Sum::word(UDP_PORTS[0])
             + Sum::word(UDP_PORTS[1])
             + Sum::word(udp_len)
@@ -203,7 +210,8 @@ mod tests {
 
     const LOCAL: Local = Local {
         mac: Mac([2, 0, 0, 0, 0, 1]),
-        address: Ipv4Addr::new(10, 1, 0, 1),
+        ipv4: Some(Ipv4Addr::new(10, 1, 0, 1)),
+        ipv6: None,
         tree_port: overlay::wire::TREE_PORT,
         overlay_port: overlay::wire::OVERLAY_PORT,
         verify_payload: true,
@@ -219,7 +227,8 @@ mod tests {
                     panic!("{size} bytes are no flow's");
                 };
                 assert_eq!(inner.verify(&frame, true), Ok(()));
-                assert_eq!(inner.header.destination, destination(place as u32 % 3));
+                let to = inner.header.addresses.destination();
+                assert_eq!(to, destination(place as u32 % 3));
             }
         }
     }
@@ -240,7 +249,8 @@ mod tests {
                     panic!("not data of a tree");
                 };
                 assert_eq!(header.sequence, Seq(1 + place as u64 / 3));
-                assert_eq!(channel.group, group(place as u32 % 3));
+                let group = group(place as u32 % 3);
+                assert_eq!(channel.addresses.destination(), group);
             }
         }
     }

@@ -7,7 +7,7 @@ use overlay::{Epoch, Seq, SeqRange, SessionId};
 
 use super::frames::STATION;
 use crate::encap::{Encap, OUTER_LEN, OVERLAY_TTL, Outer, source_port};
-use crate::frame::Mac;
+use crate::frame::{Addresses, Mac};
 use crate::mbuf::Mbuf;
 
 /// The session that is asked for.
@@ -34,8 +34,10 @@ impl NakGenerator {
             encap: Encap::new(&Outer {
                 from: STATION,
                 to: mac,
-                source: from,
-                destination: to,
+                addresses: Addresses::V4 {
+                    source: from,
+                    destination: to,
+                },
                 source_port: source_port(SESSION),
                 destination_port: OVERLAY_PORT,
                 mtu: u16::MAX,

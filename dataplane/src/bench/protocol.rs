@@ -102,11 +102,14 @@ impl Protocol {
         let first = self.lead.next();
         let step = if self.loses { 2 } else { 1 };
         self.lead = Seq(self.lead.0 + BURST);
+        let Ok(mut run) = self.node.tree_run(self.now, &header(Kind::Data, first.0)) else {
+            return 0;
+        };
         for seq in (first.0 + step - 1..=self.lead.0).step_by(step as usize) {
-            let header = header(Kind::Data, seq);
-            let taken = self.node.handle_data(self.now, &header, seq);
+            let taken = run.push(&header(Kind::Data, seq), seq);
             debug_assert!(taken.is_ok());
         }
+        drop(run);
         let mut delivered = self.turn();
         if self.loses {
             for seq in (first.0..self.lead.0).step_by(2) {

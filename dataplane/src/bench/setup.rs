@@ -8,8 +8,8 @@ use overlay::{Mode, SessionId};
 use super::frames::{Generator, INGRESS, destination, destination_port, group};
 use super::{Role, Wire, Workload};
 use crate::config::{
-    ClientConfig, Delivery, Device, EalConfig, Flow, Idle, NeighborConfig, NodeConfig, PortConfig,
-    SessionConfig,
+    ClientConfig, Delivery, Device, EalConfig, Flow, Idle, NeighborConfig, NodeConfig, PortAddress,
+    PortConfig, SessionConfig,
 };
 use crate::encap::OVERHEAD;
 use crate::frame::PortIndex;
@@ -42,7 +42,7 @@ pub(super) fn node(workload: &Workload, cpu: Option<usize>) -> NodeConfig {
     let ports = 0..=workload.role.branches();
     let neighbors = ports.clone().map(|place| NeighborConfig {
         name: name(place),
-        address: beyond(PortIndex(place)),
+        address: beyond(PortIndex(place)).into(),
         port: name(place),
         repair_rate_pps: REPAIR_RATE_PPS,
     });
@@ -88,9 +88,15 @@ fn port(workload: &Workload, place: u16) -> PortConfig {
     PortConfig {
         name: name(place),
         device: Device::Vdev(device),
-        address: address(PortIndex(place)),
-        prefix_len: 16,
-        gateway: (place == 1).then(|| beyond(PortIndex(place))),
+        addresses: vec![PortAddress {
+            address: address(PortIndex(place)).into(),
+            prefix_len: 16,
+        }],
+        gateways: if place == 1 {
+            vec![beyond(PortIndex(place)).into()]
+        } else {
+            Vec::new()
+        },
         mtu: workload.size + OVERHEAD as u16,
         verify_payload: false,
         chain_from: None,
@@ -114,13 +120,13 @@ fn session(workload: &Workload, index: u32) -> SessionConfig {
     SessionConfig {
         id: SessionId(index + 1),
         name: format!("s{index}"),
-        group: group(index),
-        source: INGRESS,
+        group: group(index).into(),
+        source: INGRESS.into(),
         ttl: 16,
         upstream: (!is_ingress).then(|| name(0)).into_iter().collect(),
         downstream: branches.map(name).collect(),
         flow: is_ingress.then(|| Flow {
-            destination: destination(index),
+            destination: destination(index).into(),
             port: destination_port(),
             source: None,
         }),
@@ -146,7 +152,7 @@ fn client(index: u16) -> ClientConfig {
     let [high, low] = index.to_be_bytes();
     ClientConfig {
         name: format!("c{index}"),
-        address: Ipv4Addr::new(10, 200, high, low),
+        address: Ipv4Addr::new(10, 200, high, low).into(),
         port: 5004,
         catch_up: Duration::ZERO,
     }

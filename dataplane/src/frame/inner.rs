@@ -1,34 +1,39 @@
-//! The unicast packet that travels inside: IPv4 and UDP.
+//! The unicast packet that travels inside: IPv4 or IPv6, and UDP.
 
-use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use zerocopy::FromBytes;
 
-use super::headers::{FRAGMENTED, IPV4_LEN, Ipv4Header, UDP_LEN, UdpHeader};
+use super::addresses::Addresses;
+use super::headers::{IPV4_LEN, Ipv4Header, UDP_LEN, UdpHeader};
+use super::ipv6;
 use crate::checksum::{PROTOCOL_UDP, Sum};
 use crate::drops::DropReason;
 
-/// Longest headers of an inner packet, in bytes: IPv4 with all its options, and UDP.
+/// Longest headers of an inner packet, in bytes: IPv4 with all its options or IPv6 with as many, and UDP.
 pub(crate) const MAX_INNER_HEADERS: usize = 60 + UDP_LEN;
 
 /// What the headers of an inner packet say. Only read from headers that are whole and agree with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InnerHeader {
-    /// Length of the IPv4 header, options and all, and the UDP header, in bytes.
+    /// Length of the IP header, options and all, and the UDP header, in bytes.
     pub(crate) len: u8,
+    /// IPv6's traffic class.
     pub(crate) dscp_ecn: u8,
+    /// IPv6's hop limit.
     pub(crate) ttl: u8,
+    /// 0 in IPv6.
     pub(crate) id: u16,
-    /// Flags and fragment offset; never a fragment, so at most "don't fragment".
+    /// Flags and fragment offset; never a fragment, so at most "don't fragment". 0 in IPv6.
     pub(crate) fragment: u16,
-    pub(crate) source: Ipv4Addr,
-    pub(crate) destination: Ipv4Addr,
+    /// 0 in IPv4.
+    pub(crate) flow_label: u32,
+    pub(crate) addresses: Addresses,
     pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
     /// Length of the UDP header and payload, in bytes.
     pub(crate) udp_len: u16,
-    /// 0 if the source sent none.
+    /// 0 if the source sent none, as only IPv4 allows.
     pub(crate) udp_checksum: u16,
 }
 
@@ -43,36 +48,38 @@ impl InnerHeader {
     /// The reason why they are not, in words that fit a packet received as it is.
     #[inline(always)]
     pub(crate) fn read(packet: &[u8]) -> Result<InnerHeader, DropReason> {
+        match packet.first() {
+            Some(first) if first >> 4 == 6 => ipv6::read_udp(packet),
+            _ => InnerHeader::read_ipv4(packet),
+        }
+    }
+
+    /// The same where it can be IPv4 alone.
+    #[inline(always)]
+    pub(super) fn read_ipv4(packet: &[u8]) -> Result<InnerHeader, DropReason> {
         let (ip, ip_len) = read_ipv4(packet)?;
         if ip.protocol != PROTOCOL_UDP {
             return Err(DropReason::IpProtocolUnknown);
         }
-        if ip.fragment.get() & FRAGMENTED != 0 {
+        if ip.is_fragment() {
             return Err(DropReason::Fragment);
         }
-        let datagram = packet.get(ip_len..).unwrap_or_default();
-        let (udp, _) =
-            UdpHeader::ref_from_prefix(datagram).map_err(|_| DropReason::UdpTruncated)?;
-        let udp_len = usize::from(udp.len.get());
-        let room = usize::from(ip.total_len.get()) - ip_len;
-        if udp_len < UDP_LEN || udp_len > room {
-            return Err(DropReason::UdpTruncated);
-        }
-        if udp_len < room {
-            return Err(DropReason::UdpSurplus);
-        }
+        let udp = UdpFields::read(packet, ip_len, ip.total_len.get().into())?;
         Ok(InnerHeader {
             len: (ip_len + UDP_LEN) as u8,
             dscp_ecn: ip.dscp_ecn,
             ttl: ip.ttl,
             id: ip.id.get(),
             fragment: ip.fragment.get(),
-            source: ip.source.into(),
-            destination: ip.destination.into(),
-            source_port: udp.source.get(),
-            destination_port: udp.destination.get(),
-            udp_len: udp.len.get(),
-            udp_checksum: udp.checksum.get(),
+            flow_label: 0,
+            addresses: Addresses::V4 {
+                source: ip.source.into(),
+                destination: ip.destination.into(),
+            },
+            source_port: udp.source_port,
+            destination_port: udp.destination_port,
+            udp_len: udp.len,
+            udp_checksum: udp.checksum,
         })
     }
 
@@ -89,6 +96,44 @@ impl InnerHeader {
     }
 }
 
+/// What a UDP header says.
+#[derive(Clone, Copy)]
+pub(super) struct UdpFields {
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+    /// Length of the header and payload, in bytes.
+    pub(super) len: u16,
+    pub(super) checksum: u16,
+}
+
+impl UdpFields {
+    /// Reads the header behind `start` bytes of a packet of `total_len`, which it fills to its end.
+    #[inline(always)]
+    pub(super) fn read(
+        packet: &[u8],
+        start: usize,
+        total_len: usize,
+    ) -> Result<UdpFields, DropReason> {
+        let datagram = packet.get(start..).unwrap_or_default();
+        let (udp, _) =
+            UdpHeader::ref_from_prefix(datagram).map_err(|_| DropReason::UdpTruncated)?;
+        let len = usize::from(udp.len.get());
+        let room = total_len - start;
+        if len < UDP_LEN || len > room {
+            return Err(DropReason::UdpTruncated);
+        }
+        if len < room {
+            return Err(DropReason::UdpSurplus);
+        }
+        Ok(UdpFields {
+            source_port: udp.source.get(),
+            destination_port: udp.destination.get(),
+            len: udp.len.get(),
+            checksum: udp.checksum.get(),
+        })
+    }
+}
+
 /// An inner packet and its place in a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inner {
@@ -100,6 +145,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Where in the frame its headers lie.
+    #[cfg(any(test, fuzzing))]
     pub(crate) const fn headers(&self) -> Range<usize> {
         self.start..self.start + self.header.len as usize
     }
@@ -131,8 +177,7 @@ impl Inner {
         }
         let datagram = self.packet().end - usize::from(header.udp_len)..self.packet().end;
         let datagram = frame.get(datagram).ok_or(DropReason::FrameTruncated)?;
-        let sum =
-            Sum::udp_pseudo(header.source, header.destination, header.udp_len) + Sum::of(datagram);
+        let sum = Sum::udp_pseudo(&header.addresses, header.udp_len) + Sum::of(datagram);
         if sum.is_sound() {
             Ok(())
         } else {

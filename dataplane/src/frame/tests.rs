@@ -1,3 +1,5 @@
+mod ipv6;
+
 use super::*;
 use etherparse::PacketBuilder;
 use overlay::wire::{HelloState, PARITY_HEADER_LEN, emit_range};
@@ -6,7 +8,8 @@ use proptest::prelude::*;
 
 const LOCAL: Local = Local {
     mac: Mac([2, 0, 0, 0, 0, 1]),
-    address: Ipv4Addr::new(10, 0, 0, 1),
+    ipv4: Some(OURS),
+    ipv6: Some(LocalIpv6::new(Mac([2, 0, 0, 0, 0, 1]), ipv6::OURS)),
     tree_port: 7451,
     overlay_port: 7452,
     verify_payload: true,
@@ -16,6 +19,7 @@ const TRUSTING: Local = Local {
     verify_payload: false,
     ..LOCAL
 };
+const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const PEER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 0, 1);
@@ -49,12 +53,12 @@ fn treecast(header: &Header, body: &[u8]) -> Vec<u8> {
 
 fn tree(kind: Kind, body: &[u8]) -> Vec<u8> {
     let payload = treecast(&header(kind), body);
-    udp(Mac::multicast(GROUP), GROUP, 7451, &payload)
+    udp(Mac::of_ipv4_group(GROUP), GROUP, 7451, &payload)
 }
 
 fn over(kind: Kind, body: &[u8]) -> Vec<u8> {
     let payload = treecast(&header(kind), body);
-    udp(LOCAL.mac, LOCAL.address, 7452, &payload)
+    udp(LOCAL.mac, OURS, 7452, &payload)
 }
 
 /// An inner packet from a source far away.
@@ -87,7 +91,7 @@ fn history(body: &[u8]) -> Vec<u8> {
         flags: FLAG_HISTORY,
         ..header(Kind::NakConfirm)
     };
-    udp(LOCAL.mac, LOCAL.address, 7452, &treecast(&header, body))
+    udp(LOCAL.mac, OURS, 7452, &treecast(&header, body))
 }
 
 fn parity_body(coded: &[u8]) -> Vec<u8> {
@@ -112,13 +116,13 @@ fn hello_body() -> Vec<u8> {
 
 fn arp() -> Vec<u8> {
     let packet = ArpPacket {
-        operation: crate::arp::ArpOperation::Request,
+        operation: crate::next_hop::ArpOperation::Request,
         sender_mac: PEER,
         sender: PEER_ADDRESS,
         target_mac: Mac::NONE,
-        target: LOCAL.address,
+        target: OURS,
     };
-    packet.emit(Mac::BROADCAST).to_vec()
+    packet.emit(Mac::BROADCAST).as_bytes().to_vec()
 }
 
 /// One valid frame of each sort.
@@ -136,7 +140,19 @@ fn valid_frames() -> Vec<Vec<u8>> {
         over(Kind::Copy, &inner(b"once more")),
         flow(b"to a session"),
         arp(),
+        echo(OURS),
     ]
+}
+
+/// An echo request to that address.
+fn echo(destination: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(PEER.0, LOCAL.mac.0)
+        .ipv4(PEER_ADDRESS.octets(), destination.octets(), 64)
+        .icmpv4_echo_request(7, 1)
+        .write(&mut frame, b"are you there")
+        .unwrap();
+    frame
 }
 
 #[test]
@@ -154,15 +170,18 @@ fn data_off_the_tree_is_taken_apart_where_it_lies() {
     assert_eq!(got, header(Kind::Data));
     let expected = Channel {
         station: PEER,
-        source: PEER_ADDRESS,
-        group: GROUP,
+        addresses: Addresses::V4 {
+            source: PEER_ADDRESS,
+            destination: GROUP,
+        },
         ttl: 16,
     };
     assert_eq!(channel, expected);
     assert_eq!(&frame[inner.packet()], packet);
     assert_eq!(&frame[inner.headers()], &packet[..28]);
     assert_eq!(&frame[inner.payload()], b"payload");
-    assert_eq!(inner.header.source, Ipv4Addr::new(192, 0, 2, 5));
+    let source = inner.header.addresses.source();
+    assert_eq!(source, Ipv4Addr::new(192, 0, 2, 5));
     assert_eq!(
         (inner.header.source_port, inner.header.destination_port),
         (4000, 5004)
@@ -186,45 +205,48 @@ fn parity_off_the_tree_is_taken_apart_where_it_lies() {
 
 #[test]
 fn each_sort_of_frame_is_known_for_what_it_is() {
-    let sorts: Vec<&str> = valid_frames()
-        .iter()
-        .map(|frame| match parse(frame, &LOCAL) {
-            Ok(Parsed::Data { .. }) => "data",
-            Ok(Parsed::Heartbeat { .. }) => "heartbeat",
-            Ok(Parsed::Subcast { .. }) => "subcast",
-            Ok(Parsed::Parity { .. }) => "parity",
-            Ok(Parsed::Confirm { .. }) => "confirm",
-            Ok(Parsed::Unicast { header, .. }) => match header.kind {
-                Kind::Repair => "repair",
-                _ => "copy",
-            },
-            Ok(Parsed::Control { header, .. }) => match header.kind {
-                Kind::Nak => "nak",
-                Kind::NakConfirm => "history",
-                _ => "hello",
-            },
-            Ok(Parsed::Flow { .. }) => "flow",
-            Ok(Parsed::Arp(_)) => "arp",
-            Err(reason) => reason.name(),
-        })
-        .collect();
-    assert_eq!(
-        sorts,
-        [
-            "data",
-            "heartbeat",
-            "repair",
-            "nak",
-            "history",
-            "hello",
-            "subcast",
-            "parity",
-            "confirm",
-            "copy",
-            "flow",
-            "arp"
-        ]
-    );
+    let known = [
+        "data",
+        "heartbeat",
+        "repair",
+        "nak",
+        "history",
+        "hello",
+        "subcast",
+        "parity",
+        "confirm",
+        "copy",
+        "flow",
+        "arp",
+        "echo",
+    ];
+    assert_eq!(sorts(&valid_frames()), known);
+}
+
+/// What each of the frames is, in a word.
+fn sorts(frames: &[Vec<u8>]) -> Vec<&'static str> {
+    let sorts = frames.iter().map(|frame| match parse(frame, &LOCAL) {
+        Ok(Parsed::Data { .. }) => "data",
+        Ok(Parsed::Heartbeat { .. }) => "heartbeat",
+        Ok(Parsed::Subcast { .. }) => "subcast",
+        Ok(Parsed::Parity { .. }) => "parity",
+        Ok(Parsed::Confirm { .. }) => "confirm",
+        Ok(Parsed::Unicast { header, .. }) => match header.kind {
+            Kind::Repair => "repair",
+            _ => "copy",
+        },
+        Ok(Parsed::Control { header, .. }) => match header.kind {
+            Kind::Nak => "nak",
+            Kind::NakConfirm => "history",
+            _ => "hello",
+        },
+        Ok(Parsed::Flow { .. }) => "flow",
+        Ok(Parsed::Arp(_)) => "arp",
+        Ok(Parsed::Nd(_)) => "nd",
+        Ok(Parsed::Echo(_)) => "echo",
+        Err(reason) => reason.name(),
+    });
+    sorts.collect()
 }
 
 #[test]
@@ -302,33 +324,34 @@ fn what_is_not_for_us_or_not_sound_has_its_name() {
     let wire = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut payload = treecast(&header(Kind::Data), &inner(b"payload"));
         change(&mut payload);
-        udp(Mac::multicast(GROUP), GROUP, 7451, &payload)
+        udp(Mac::of_ipv4_group(GROUP), GROUP, 7451, &payload)
     };
     let hello = |session| Header {
         session: SessionId(session),
         ..header(Kind::Hello)
     };
-    let over_raw = |payload: &[u8]| udp(LOCAL.mac, LOCAL.address, 7452, payload);
+    let over_raw = |payload: &[u8]| udp(LOCAL.mac, OURS, 7452, payload);
     let cases = [
-        (changed(12, 0x86), D::EthertypeUnknown),
+        (changed(12, 0x88), D::EthertypeUnknown),
         (changed(5, 0x7f), D::NotForUs),
         (
             udp(Mac::BROADCAST, Ipv4Addr::BROADCAST, 67, b""),
             D::NotForUs,
         ),
-        (udp(PEER, LOCAL.address, 7452, b""), D::NotForUs),
+        (udp(PEER, OURS, 7452, b""), D::NotForUs),
         (changed(14, 0x65), D::Ipv4HeaderBad),
         (changed(14, 0x44), D::Ipv4HeaderBad),
         (changed(22, 99), D::Ipv4ChecksumBad),
         (resealed(|ip| ip[12] = 224), D::Ipv4SourceBad),
         (resealed(|ip| ip[6] = 0x20), D::Fragment),
         (resealed(|ip| ip[9] = 2), D::IpProtocolUnknown),
+        (echo(PEER_ADDRESS), D::IpProtocolUnknown),
         (changed(39, 7), D::UdpTruncated),
         (changed(38, 9), D::UdpTruncated),
         (changed(39, 50), D::UdpSurplus),
         (changed(50, 0x55), D::UdpChecksumBad),
         (
-            udp(Mac::multicast(GROUP), GROUP, 5353, b""),
+            udp(Mac::of_ipv4_group(GROUP), GROUP, 5353, b""),
             D::MulticastUnknown,
         ),
         (wire(&|bytes| bytes[0] = 0x21), D::WireVersion),
@@ -464,7 +487,8 @@ fn check_within(frame: &[u8]) {
             assert!(body.end <= frame.len());
         }
         Ok(Parsed::Parity { coded, .. }) => assert!(!frame[coded].is_empty()),
-        Ok(Parsed::Heartbeat { .. } | Parsed::Arp(_)) | Err(_) => {}
+        Ok(Parsed::Heartbeat { .. } | Parsed::Arp(_) | Parsed::Nd(_) | Parsed::Echo(_))
+        | Err(_) => {}
     }
 }
 

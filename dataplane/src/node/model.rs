@@ -1,7 +1,8 @@
 //! What the control plane knows of a running node: names, and which numbers the worker knows them by.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -11,9 +12,9 @@ use overlay::{Instant, NeighborId, Seq, Session, SessionId, StateReason};
 use super::CommandError;
 use super::start::epoch_now;
 use crate::client::ClientEntry;
-use crate::config::{ClientConfig, NeighborConfig, NodeConfig, PortConfig, SessionConfig};
+use crate::config::{ClientConfig, NeighborConfig, NodeConfig, SessionConfig};
 use crate::event::EventKind;
-use crate::frame::PortIndex;
+use crate::frame::{Addresses, PortIndex};
 use crate::sizing::{held_by_others, held_max};
 use crate::worker::{
     Adjacent, Client, ClientKey, Clients, Clock, NewSession, Owners, PortLink, Route, RoutePort,
@@ -41,6 +42,21 @@ fn neighbors_of(config: &SessionConfig) -> impl Iterator<Item = &String> {
     first.chain(second).chain(&config.second_downstream)
 }
 
+/// (S,G). What a session's addresses are together must hold before the worker sees any of them: both of the channel are of
+/// one family, both of the flow are, and all of its clients are of the flow's.
+fn channel_of(config: &SessionConfig) -> Result<Addresses, CommandError> {
+    let inside = config.flow.iter();
+    let inside = inside.flat_map(|flow| [Some(flow.destination), flow.source]);
+    let clients = config.clients.iter().map(|client| Some(client.address));
+    let mut inside = inside.chain(clients).flatten().map(|inner| inner.is_ipv4());
+    let first = inside.next();
+    let is_one_family = inside.all(|is_ipv4| Some(is_ipv4) == first);
+    let channel = Addresses::new(config.source, config.group);
+    channel
+        .filter(|_| is_one_family)
+        .ok_or(CommandError::Families(config.id.0))
+}
+
 /// What makes a client the one that is there: how it caught up is its past.
 fn identity(client: &ClientConfig) -> impl Hash + Eq + '_ {
     (client.name.as_str(), client.address, client.port)
@@ -59,8 +75,12 @@ pub(super) struct Model {
     ports: Vec<RoutePort>,
     links: Vec<KnownLink>,
     neighbors: Vec<(NeighborConfig, NeighborId)>,
-    sessions: Vec<Known>,
+    sessions: BTreeMap<SessionId, Known>,
     packets: usize,
+    /// Those of `packets` that sessions may hold.
+    promised: usize,
+    /// Rates of each worker's sessions, added up.
+    rates_pps: Vec<u64>,
     next_key: u64,
     /// The last epoch of each session that ever began here: the next one must differ.
     epochs: HashMap<SessionId, overlay::Epoch>,
@@ -85,8 +105,10 @@ impl Model {
             links: vec![up; ports.len()],
             ports,
             neighbors: Vec::new(),
-            sessions: Vec::new(),
+            sessions: BTreeMap::new(),
             packets,
+            promised: 0,
+            rates_pps: vec![0; config.workers],
             next_key: 0,
             epochs: HashMap::new(),
             clock,
@@ -137,7 +159,7 @@ impl Model {
     }
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Known> {
-        self.sessions.iter()
+        self.sessions.values()
     }
 
     pub(super) fn session(&self, id: SessionId) -> Result<&SessionConfig, CommandError> {
@@ -151,8 +173,7 @@ impl Model {
 
     /// Which worker has which session. `moving`: one that is to go to another worker.
     pub(super) fn owners(&self, moving: Option<(SessionId, WorkerId)>) -> Owners {
-        let sessions = self.sessions.iter().map(|known| {
-            let id = known.config.id;
+        let sessions = self.sessions.iter().map(|(&id, known)| {
             let to = moving.filter(|(moving, _)| *moving == id);
             let worker = to.map_or(known.worker, |(_, to)| to);
             (id, worker, known.config.flow)
@@ -162,8 +183,10 @@ impl Model {
 
     /// Notes that a session is another worker's now.
     pub(super) fn note_move(&mut self, id: SessionId, to: WorkerId) {
-        let mut sessions = self.sessions.iter_mut();
-        if let Some(known) = sessions.find(|known| known.config.id == id) {
+        if let Some(known) = self.sessions.get_mut(&id) {
+            let rate_pps = u64::from(known.config.max_rate_pps);
+            self.rates_pps[known.worker.place()] -= rate_pps;
+            self.rates_pps[to.place()] += rate_pps;
             known.worker = to;
         }
     }
@@ -185,16 +208,13 @@ impl Model {
 
     /// The worker with the least to do: that whose sessions' rates add up to the least.
     fn least_loaded(&self) -> WorkerId {
-        let mut rates = vec![0; self.node.workers];
-        for known in &self.sessions {
-            rates[known.worker.place()] += u64::from(known.config.max_rate_pps);
-        }
-        let least = rates.iter().enumerate().min_by_key(|(_, rate)| **rate);
+        let rates = self.rates_pps.iter().enumerate();
+        let least = rates.min_by_key(|(_, rate)| **rate);
         least.map_or(WorkerId::FIRST, |(place, _)| WorkerId(place as u16))
     }
 
     fn known(&self, id: SessionId) -> Result<&Known, CommandError> {
-        let known = self.sessions.iter().find(|known| known.config.id == id);
+        let known = self.sessions.get(&id);
         let unknown = || CommandError::Unknown {
             what: "session",
             name: id.0.to_string(),
@@ -214,11 +234,13 @@ impl Model {
                 name,
             });
         }
+        let channel = channel_of(config)?;
         self.check_neighbors(config)?;
         self.check_room(config)?;
         let protocol = config.protocol(&|name| self.neighbor(name));
         let udp_ports = [self.node.tree_port, self.node.overlay_port];
-        let mut route = Route::new(config, upstream_of(&protocol), &self.ports, udp_ports);
+        let upstream = upstream_of(&protocol);
+        let mut route = Route::new(config, channel, upstream, &self.ports, udp_ports);
         if let Some(flow) = config.flow {
             route.proxies = self.ports_on_link(flow.destination).collect();
         }
@@ -258,6 +280,7 @@ impl Model {
                 held_max(known)
             )));
         }
+        channel_of(config)?;
         self.check_neighbors(config)?;
         let (clients, known) = self.clients_of(config)?;
         Ok((config.protocol(&|name| self.neighbor(name)), clients, known))
@@ -266,8 +289,9 @@ impl Model {
     /// Notes what the worker has made of a session, new or changed.
     pub(super) fn note(&mut self, known: Known) {
         self.remove(known.config.id);
-        self.sessions.push(known);
-        self.sessions.sort_by_key(|known| known.config.id);
+        self.promised += held_max(&known.config);
+        self.rates_pps[known.worker.place()] += u64::from(known.config.max_rate_pps);
+        self.sessions.insert(known.config.id, known);
     }
 
     /// How long a session stays that is to be removed: where its stream begins, long enough for those below to fetch what
@@ -283,7 +307,10 @@ impl Model {
     }
 
     pub(super) fn remove(&mut self, id: SessionId) {
-        self.sessions.retain(|known| known.config.id != id);
+        if let Some(known) = self.sessions.remove(&id) {
+            self.promised -= held_max(&known.config);
+            self.rates_pps[known.worker.place()] -= u64::from(known.config.max_rate_pps);
+        }
     }
 
     fn check_neighbors(&self, config: &SessionConfig) -> Result<(), CommandError> {
@@ -299,13 +326,8 @@ impl Model {
     /// A session that could fill the pool by itself would starve the others. An explicit pool size is the operator's
     /// word, so nothing is checked before all of the configuration is there.
     fn check_room(&self, config: &SessionConfig) -> Result<(), CommandError> {
-        let promised: usize = self
-            .sessions
-            .iter()
-            .map(|known| held_max(&known.config))
-            .sum();
         let reserve = RESERVE + held_by_others(&self.node);
-        let free = self.packets.saturating_sub(promised + reserve);
+        let free = self.packets.saturating_sub(self.promised + reserve);
         let needed = held_max(config);
         if needed <= free || self.node.pool_packets.is_some() {
             return Ok(());
@@ -330,10 +352,7 @@ impl Model {
     /// The clients for the worker, and how they will be known. Those that stay as they are keep the key that they had.
     fn clients_of(&mut self, config: &SessionConfig) -> Result<(Clients, Known), CommandError> {
         let mut known = Vec::with_capacity(config.clients.len());
-        let before = self
-            .sessions
-            .iter()
-            .find(|known| known.config.id == config.id);
+        let before = self.sessions.get(&config.id);
         let before = before.map_or(&[][..], |before| &before.clients);
         let before = before.iter().map(|(key, client)| (identity(client), *key));
         let before: HashMap<_, _> = before.collect();
@@ -348,7 +367,7 @@ impl Model {
         let mut clients = Clients::with_capacity(known.len());
         for (key, client) in &known {
             let (port, next_hop) = self.next_hop(client)?;
-            let mac = self.ports[usize::from(port.0)].mac;
+            let mac = self.ports[usize::from(port.0)].local.mac;
             let entry = ClientEntry::new(client.address, client.port, port, mac);
             let client = Client {
                 key: *key,
@@ -372,8 +391,8 @@ impl Model {
         ))
     }
 
-    /// The port and next hop towards an address: on link, else by the first gateway.
-    fn next_hop(&self, client: &ClientConfig) -> Result<(PortIndex, Ipv4Addr), CommandError> {
+    /// The port and next hop towards an address: on link, else by the first gateway of its family.
+    fn next_hop(&self, client: &ClientConfig) -> Result<(PortIndex, IpAddr), CommandError> {
         let address = client.address;
         let on_link = self
             .ports_on_link(address)
@@ -381,23 +400,19 @@ impl Model {
             .map(|port| (port, address));
         let gateway = || {
             let mut ports = self.node.ports.iter().enumerate();
-            ports.find_map(|(place, port)| Some((PortIndex(place as u16), port.gateway?)))
+            ports.find_map(|(place, port)| {
+                Some((PortIndex(place as u16), port.gateway_like(address)?))
+            })
         };
         on_link
             .or_else(gateway)
             .ok_or_else(|| CommandError::Unreachable(client.name.clone()))
     }
 
-    fn ports_on_link(&self, address: Ipv4Addr) -> impl Iterator<Item = PortIndex> + '_ {
+    fn ports_on_link(&self, address: IpAddr) -> impl Iterator<Item = PortIndex> + '_ {
         let ports = self.node.ports.iter().enumerate();
-        let on_link = move |port: &PortConfig| {
-            let mask = u32::MAX
-                .checked_shl(32 - u32::from(port.prefix_len))
-                .unwrap_or(0);
-            (u32::from(port.address) ^ u32::from(address)) & mask == 0
-        };
         ports
-            .filter(move |(_, port)| on_link(port))
+            .filter(move |(_, port)| port.is_on_link(address))
             .map(|(place, _)| PortIndex(place as u16))
     }
 
@@ -433,7 +448,10 @@ impl Model {
             what: "port",
             name: config.port.clone(),
         };
-        let port = PortIndex(port.ok_or_else(unknown)? as u16);
+        let place = port.ok_or_else(unknown)?;
+        let own = self.ports[place].local.towards(config.address);
+        let addresses = own.and_then(|own| Addresses::new(own, config.address));
+        let addresses = addresses.ok_or_else(|| CommandError::OtherFamily(config.name.clone()))?;
         let protocol = overlay::NeighborConfig {
             hello_interval: self.node.hello_interval,
             detect_mult: self.node.detect_mult,
@@ -443,8 +461,8 @@ impl Model {
         Ok((
             protocol,
             Adjacent {
-                address: config.address,
-                port,
+                addresses,
+                port: PortIndex(place as u16),
                 mac: None,
             },
         ))
@@ -464,7 +482,7 @@ impl Model {
             name: name.into(),
         };
         let id = self.neighbor(name).ok_or_else(unknown)?;
-        let mut sessions = self.sessions.iter().map(|known| &known.config);
+        let mut sessions = self.sessions.values().map(|known| &known.config);
         if sessions.any(|session| neighbors_of(session).any(|used| used == name)) {
             return Err(CommandError::InUse(name.into()));
         }

@@ -81,6 +81,8 @@ impl Model {
             return PortSnapshot::default();
         };
         let (link, stats) = (self.link(place), port.stats());
+        let addresses = config.addresses.iter().map(ToString::to_string);
+        let addresses: Vec<String> = addresses.collect();
         PortSnapshot {
             name: config.name.clone(),
             device: match &config.device {
@@ -88,7 +90,7 @@ impl Model {
             },
             driver: port.driver().into(),
             mac: crate::frame::Mac(port.mac()).to_string(),
-            address: format!("{}/{}", config.address, config.prefix_len),
+            address: addresses.join(", "),
             link_up: link.up,
             downs: self.downs(place),
             mtu: link.mtu,

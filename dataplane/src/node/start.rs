@@ -13,13 +13,12 @@ use thiserror::Error;
 
 use super::model::Model;
 use super::{CommandError, Dataplane};
-use crate::arp::ArpTable;
 use crate::config::{Device, KernelConfig, NodeConfig, PortConfig};
 use crate::device::data_room;
 use crate::eal::{Eal, EalError};
 use crate::encap::MAX_HEADERS;
-use crate::frame::Mac;
 use crate::kernel::Kernel;
+use crate::next_hop::NextHops;
 use crate::payload::SharedPayload;
 use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
@@ -85,31 +84,12 @@ pub(super) fn epoch_now() -> Epoch {
 }
 
 pub(super) fn start(config: NodeConfig) -> Result<Dataplane, StartError> {
-    let Built {
-        workers,
-        model,
-        ports,
-        commands,
-        events,
-        kernel,
-        eal,
-    } = build(&config)?;
-    let kernel = kernel.start()?;
-    let mut node = Dataplane {
-        model: model.into(),
-        ports,
-        commands,
-        events,
-        workers: Vec::with_capacity(workers.len()),
-        is_drained: false,
-        _kernel: kernel,
-        looking: Mutex::default(),
-    };
+    let (mut dataplane, workers, eal) = build(&config)?.split()?;
     for (place, worker) in workers.into_iter().enumerate() {
-        node.workers
-            .push(spawn(worker, &config, place, eal.clone())?);
+        let thread = spawn(worker, &config, place, eal.clone())?;
+        dataplane.workers.push(thread);
     }
-    Ok(node)
+    Ok(dataplane)
 }
 
 /// A node whose workers have no threads yet.
@@ -123,6 +103,23 @@ pub(crate) struct Built {
     pub(crate) eal: Eal,
 }
 
+impl Built {
+    /// The control plane's handle, and what the workers' threads are to have.
+    pub(crate) fn split(self) -> Result<(Dataplane, Vec<Worker>, Eal), StartError> {
+        let dataplane = Dataplane {
+            model: self.model.into(),
+            ports: self.ports,
+            commands: self.commands,
+            events: self.events,
+            workers: Vec::with_capacity(self.workers.len()),
+            is_drained: false,
+            _kernel: self.kernel.start()?,
+            looking: Mutex::default(),
+        };
+        Ok((dataplane, self.workers, self.eal))
+    }
+}
+
 /// Starts the EAL, opens the ports and makes the workers, with the neighbors and sessions of the configuration.
 pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
     let (eal, pools, packets) = memory(config)?;
@@ -131,16 +128,17 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         of_workers,
         kernel,
     } = open_ports(config, &pools)?;
-    let route_ports = ports.iter().zip(&config.ports);
-    let route_ports = route_ports.map(|(port, config)| RoutePort {
-        mac: Mac(port.mac()),
-        mtu: config.mtu,
+    let route_ports = ports.iter().zip(of_workers.first().into_iter().flatten());
+    let route_ports = route_ports.map(|(port, worker)| RoutePort {
+        local: worker.local,
+        mtu: worker.mtu,
         mtu_max: port.mtu_max(),
     });
+    let route_ports: Vec<RoutePort> = route_ports.collect();
     let clock = Clock::new();
     let epoch = epoch_now();
     let events = Arc::new(ArrayQueue::new(EVENTS));
-    let mut model = Model::new(config, route_ports.collect(), packets, clock.clone());
+    let mut model = Model::new(config, route_ports, packets, clock.clone());
     let mut commands = Vec::new();
     let mut workers = Vec::new();
     let mut peers = peers(config);
@@ -149,7 +147,7 @@ pub(crate) fn build(config: &NodeConfig) -> Result<Built, StartError> {
         commands.push(to_worker);
         workers.push(Worker::new(Parts {
             node: protocol(config, (clock.now(), epoch), !workers.is_empty()),
-            arp: ArpTable::new(ports.iter().map(WorkerPort::arp_port).collect()),
+            next_hops: NextHops::new(ports.iter().map(|port| port.local).collect()),
             ports,
             pools: pools.handles(),
             peers: peers.next(),

@@ -1,11 +1,10 @@
 //! What a benchmark needs of a worker beside its turns.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use overlay::{Epoch, Session, SessionIndex};
 
 use super::{Pools, Worker};
-use crate::arp::{ArpOperation, ArpPacket};
 use crate::chain::Frame;
 use crate::drops::DropReason;
 use crate::frame::{Mac, PortIndex};
@@ -17,21 +16,9 @@ impl Worker {
         &self.pools
     }
 
-    /// Takes an ARP answer, as a station on the link of `port` would give it.
-    pub(crate) fn resolve(&mut self, port: PortIndex, address: Ipv4Addr, mac: Mac) {
-        let now = self.clock.now();
-        let local = &self.ports[usize::from(port.0)].local;
-        let answer = ArpPacket {
-            operation: ArpOperation::Reply,
-            sender_mac: mac,
-            sender: address,
-            target_mac: local.mac,
-            target: local.address,
-        };
-        let action = self.arp.handle(now, port, &answer);
-        if let Some((address, mac)) = action.ok().and_then(|action| action.learned) {
-            self.set_next_hop(port, address, Some(mac));
-        }
+    /// Hears from a next hop on the link of `port`, so that it need not be asked for.
+    pub(crate) fn find_next_hop(&mut self, port: PortIndex, address: IpAddr, mac: Mac) {
+        self.hear(self.clock.now(), (port, address), mac);
     }
 
     /// Puts a frame on the wire that leads to `port`, where that is a loop (`net_ring`).
@@ -49,6 +36,21 @@ impl Worker {
         if let Some(rx) = &mut self.ports[usize::from(port.0)].rx {
             rx.discard();
         }
+    }
+
+    /// Takes up to 64 frames of that off the wire.
+    #[cfg(test)]
+    pub(crate) fn discard_some(&mut self, port: PortIndex) {
+        let mut burst = crate::rx::Burst::<64>::new();
+        if let Some(rx) = &mut self.ports[usize::from(port.0)].rx {
+            rx.recv(&mut burst);
+        }
+    }
+
+    /// Frames that the device behind `port` has not taken yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, port: PortIndex) -> usize {
+        self.ports[usize::from(port.0)].tx.len()
     }
 
     /// Frames that the device behind `port` has taken.

@@ -4,7 +4,7 @@ use overlay::{CatchUp, Instant, Seq, Session, SessionIndex};
 
 use super::deliver::Copies;
 use super::{CATCH_UP_BUDGET, Client, ClientKey, Clients, Worker};
-use crate::client::CopyTemplate;
+use crate::client::Template;
 use crate::drops::DropReason;
 use crate::frame::InnerHeader;
 
@@ -14,6 +14,9 @@ impl Worker {
         let Some(Some(route)) = self.routes.get(index.0) else {
             return;
         };
+        if !old.is_any_catching_up() && !route.clients.is_any_catching_up() {
+            return;
+        }
         fn catching_up(clients: &Clients) -> impl Iterator<Item = &Client> {
             let clients = clients.iter().map(|(client, _)| client);
             clients.filter(|client| client.is_catching_up())
@@ -67,7 +70,8 @@ impl Worker {
         let entry = entry.ok_or(DropReason::SessionUnknown)?;
         let port = &mut self.ports[usize::from(entry.port.0)];
         let copies = Copies {
-            packet: &CopyTemplate::new(&inner),
+            packet: &Template::new(&inner),
+            udp_len: inner.udp_len,
             payload,
             pools: &self.pools,
         };

@@ -1,6 +1,6 @@
 //! The clients of a session, in two lists side by side: what every copy reads, and the rest.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) struct Client {
     /// ones may still follow. [`Client::CATCHING_UP`]: none yet.
     pub(crate) from: Seq,
     /// Its next hop on the entry's port.
-    pub(crate) next_hop: Ipv4Addr,
+    pub(crate) next_hop: IpAddr,
     /// How much history it gets when it is new.
     pub(crate) catch_up: Duration,
 }
@@ -75,6 +75,11 @@ impl Clients {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Client, &ClientEntry)> {
         self.clients.iter().zip(&self.entries)
+    }
+
+    /// Whether any of them gets history on its own.
+    pub(crate) fn is_any_catching_up(&self) -> bool {
+        self.catching_up > 0
     }
 
     pub(crate) fn contains(&self, key: ClientKey) -> bool {
@@ -142,7 +147,7 @@ impl Clients {
     /// Sets the next hop of all by what `resolve` says of port, address and what was known of it.
     pub(crate) fn resolve(
         &mut self,
-        mut resolve: impl FnMut(PortIndex, Ipv4Addr, Option<Mac>) -> Option<Mac>,
+        mut resolve: impl FnMut(PortIndex, IpAddr, Option<Mac>) -> Option<Mac>,
     ) {
         for (client, entry) in self.clients.iter().zip(&mut self.entries) {
             let known = entry.next_hop();
@@ -152,7 +157,7 @@ impl Clients {
     }
 
     /// Notes the Ethernet address of a next hop, or that it has none any more.
-    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: Ipv4Addr, mac: Option<Mac>) {
+    pub(crate) fn set_next_hop(&mut self, port: PortIndex, address: IpAddr, mac: Option<Mac>) {
         for (client, entry) in self.clients.iter().zip(&mut self.entries) {
             if entry.port == port && client.next_hop == address {
                 entry.set_next_hop(mac);
@@ -172,12 +177,20 @@ impl Clients {
     }
 
     /// Lets `fresh` take their place. Those that stay keep their counters; those that are new get what comes from `from`
-    /// on, or catch up. Returns the old ones, to be freed elsewhere.
-    pub(crate) fn replace(&mut self, mut fresh: Clients, from: Seq) -> Clients {
+    /// on, or catch up. `resolve` is asked for the next hops of those that had another one before, or none. Returns the old
+    /// ones, to be freed elsewhere.
+    pub(crate) fn replace(
+        &mut self,
+        mut fresh: Clients,
+        from: Seq,
+        mut resolve: impl FnMut(PortIndex, IpAddr) -> Option<Mac>,
+    ) -> Clients {
         let mut old = self.iter().peekable();
+        let mut seen = Clients::default();
         for (client, entry) in fresh.clients.iter_mut().zip(&mut fresh.entries) {
             while old.next_if(|(old, _)| old.key < client.key).is_some() {}
-            match old.next_if(|(old, _)| old.key == client.key) {
+            let stays = old.next_if(|(old, _)| old.key == client.key);
+            match stays {
                 Some((old, old_entry)) => {
                     entry.packets = old_entry.packets;
                     entry.dropped = old_entry.dropped;
@@ -186,10 +199,32 @@ impl Clients {
                 None if client.catch_up > Duration::ZERO => client.from = Client::CATCHING_UP,
                 None => client.from = from,
             }
+            let next_hop = match stays.filter(|&stays| goes_same_way(stays, (client, entry))) {
+                Some((_, old_entry)) => old_entry.next_hop(),
+                None => resolve(entry.port, client.next_hop),
+            };
+            entry.set_next_hop(next_hop);
+            seen.unresolved += usize::from(next_hop.is_none());
+            seen.note(client);
         }
         drop(old);
-        fresh.look();
+        fresh.all_from = seen.all_from;
+        fresh.catching_up = seen.catching_up;
+        fresh.unresolved = seen.unresolved;
         std::mem::replace(self, fresh)
+    }
+
+    /// Those that are no more, or behind another next hop, in `fresh`.
+    pub(crate) fn leavers(&self, fresh: &Clients) -> impl Iterator<Item = (&Client, &ClientEntry)> {
+        let mut fresh = fresh.iter().peekable();
+        self.iter().filter(move |&old| {
+            while fresh
+                .next_if(|(client, _)| client.key < old.0.key)
+                .is_some()
+            {}
+            let stays = fresh.next_if(|(client, _)| client.key == old.0.key);
+            !stays.is_some_and(|stays| goes_same_way(old, stays))
+        })
     }
 
     /// Learns anew what holds for all.
@@ -209,4 +244,9 @@ impl Clients {
             self.all_from = self.all_from.max(client.from);
         }
     }
+}
+
+/// Whether a client's copies go to the same next hop as before.
+fn goes_same_way(old: (&Client, &ClientEntry), now: (&Client, &ClientEntry)) -> bool {
+    (old.1.port, old.0.next_hop) == (now.1.port, now.0.next_hop)
 }

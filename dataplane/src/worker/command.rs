@@ -139,18 +139,18 @@ impl Worker {
         };
         // What the worker before knew of next hops need not be asked for again.
         route.clients.resolve(|port, next_hop, mac| {
-            let known = self.arp.want(now, port, next_hop);
+            let known = self.next_hops.want(now, port, next_hop);
             if known.is_none()
                 && let Some(mac) = mac
             {
-                self.arp.hear(now, port, next_hop, mac);
+                self.next_hops.hear(now, port, next_hop, mac);
             }
             known.or(mac)
         });
         if let Some(flow) = route.flow {
             self.flows.insert(flow, index);
             for &port in &route.proxies {
-                self.arp.proxy(port, flow.destination);
+                self.next_hops.proxy(port, flow.destination);
             }
         }
         if self.routes.len() <= index.0 {
@@ -188,29 +188,33 @@ impl Worker {
         if let Some(flow) = route.flow {
             self.flows.remove(flow);
             for &port in &route.proxies {
-                self.arp.unproxy(port, flow.destination);
+                self.next_hops.unproxy(port, flow.destination);
             }
         }
         self.forget_unfinished(index);
         for (client, entry) in route.clients.iter() {
-            self.arp.unwant(entry.port, client.next_hop);
+            self.next_hops.unwant(entry.port, client.next_hop);
         }
         Reply::Left(Leftover::Session(NewSession { session, route }))
     }
 
-    /// Puts a new list of clients in place and returns the old one.
-    fn set_clients(&mut self, now: Instant, index: SessionIndex, mut clients: Clients) -> Clients {
-        clients.resolve(|port, next_hop, _| self.arp.want(now, port, next_hop));
+    /// Puts a new list of clients in place and returns the old one. Of those that stay nothing is looked up: a list of
+    /// thousands may be replaced while packets flow.
+    fn set_clients(&mut self, now: Instant, index: SessionIndex, clients: Clients) -> Clients {
         let session = self.node.session(index);
         let from = session.map(|session| session.lead().next());
         let epoch = session.and_then(Session::epoch);
-        let Some(route) = self.route_mut(index) else {
+        let Some(Some(route)) = self.routes.get_mut(index.0) else {
             return clients;
         };
         route.follow_epoch(epoch);
-        let old = route.clients.replace(clients, from.unwrap_or_default());
-        for (client, entry) in old.iter() {
-            self.arp.unwant(entry.port, client.next_hop);
+        let next_hops = &mut self.next_hops;
+        let resolve = |port, next_hop| next_hops.want(now, port, next_hop);
+        let old = route
+            .clients
+            .replace(clients, from.unwrap_or_default(), resolve);
+        for (client, entry) in old.leavers(&route.clients) {
+            self.next_hops.unwant(entry.port, client.next_hop);
         }
         self.follow_catch_ups(now, index, &old);
         old
@@ -225,9 +229,9 @@ impl Worker {
         let Some(id) = self.node.add_neighbor(now, config) else {
             return Reply::Refused;
         };
-        adjacent.mac = self.arp.want(now, adjacent.port, adjacent.address);
-        self.by_address
-            .insert((adjacent.port, adjacent.address), id);
+        let address = adjacent.addresses.destination();
+        adjacent.mac = self.next_hops.want(now, adjacent.port, address);
+        self.by_address.insert((adjacent.port, address), id);
         let place = usize::from(id.0);
         if self.adjacents.len() <= place {
             self.adjacents.resize(place + 1, None);
@@ -241,11 +245,15 @@ impl Worker {
             .adjacents
             .get_mut(usize::from(id.0))
             .and_then(Option::take);
-        let Some(Adjacent { port, address, .. }) = adjacent else {
+        let Some(Adjacent {
+            port, addresses, ..
+        }) = adjacent
+        else {
             return Reply::Refused;
         };
+        let address = addresses.destination();
         self.by_address.remove(&(port, address));
-        self.arp.unwant(port, address);
+        self.next_hops.unwant(port, address);
         self.node.remove_neighbor(id);
         Reply::Done
     }

@@ -6,9 +6,11 @@ use overlay::{Instant, Seq, Session, SessionIndex};
 
 use super::{COPY_BUDGET, ClientKey, Pools, Route, Worker, WorkerPort};
 use crate::chain::Frame;
-use crate::client::{COPY_HEADERS, ClientEntry, CopyHeaders, CopyTemplate};
+use crate::client::{
+    COPY_HEADERS, COPY_HEADERS_IPV6, ClientEntry, CopyHeaders, CopyHeadersIpv6, Template,
+};
 use crate::drops::{DropCounters, DropReason};
-use crate::frame::{IPV4_LEN, InnerHeader, PortIndex};
+use crate::frame::{InnerHeader, PortIndex};
 use crate::payload::SharedPayload;
 use crate::tx::BURST;
 
@@ -105,11 +107,17 @@ impl Worker {
             return false;
         };
         let port = &mut self.ports[usize::from(client.port.0)];
-        let packet = CopyTemplate::new(&inner);
-        if packet.is_too_big(port) {
+        let packet = Template::new(&inner);
+        if packet.is_too_big(inner.udp_len, port) || !packet.suits(client) {
             return false;
         }
-        let frame = payload.frame_in_place::<COPY_HEADERS>(|headers| client.fill(headers, &packet));
+        let frame = match &packet {
+            Template::V4(packet) => {
+                payload.frame_in_place::<COPY_HEADERS>(|headers| client.fill(headers, packet))
+            }
+            Template::V6(packet) => payload
+                .frame_in_place::<COPY_HEADERS_IPV6>(|headers| client.fill_ipv6(headers, packet)),
+        };
         let Some(frame) = frame else {
             return false;
         };
@@ -196,9 +204,10 @@ impl FanOut<'_> {
         } else {
             payload.copy(&self.pools.packets)
         };
-        let packet = CopyTemplate::new(&inner);
+        let packet = Template::new(&inner);
         let copies = Copies {
             packet: &packet,
+            udp_len: inner.udp_len,
             payload: plain.as_ref().unwrap_or(payload),
             pools: self.pools,
         };
@@ -245,22 +254,30 @@ impl FanOut<'_> {
     }
 }
 
-impl CopyTemplate {
-    /// Whether the packet is too long for the port.
+impl Template {
+    /// Whether a packet with that much of UDP is too long for the port.
     #[inline]
-    fn is_too_big(&self, port: &WorkerPort) -> bool {
-        self.udp_len > port.mtu.saturating_sub(IPV4_LEN as u16)
+    fn is_too_big(&self, udp_len: u16, port: &WorkerPort) -> bool {
+        udp_len > port.mtu.saturating_sub(self.ip_len() as u16)
     }
 }
 
 /// The copies of a packet.
 pub(super) struct Copies<'a> {
-    pub(super) packet: &'a CopyTemplate,
+    pub(super) packet: &'a Template,
+    /// Length of the UDP header and payload, in bytes.
+    pub(super) udp_len: u16,
     pub(super) payload: &'a SharedPayload,
     pub(super) pools: &'a Pools,
 }
 
 impl Copies<'_> {
+    /// Whether the packet is too long for the port.
+    #[inline]
+    fn is_too_big(&self, port: &WorkerPort) -> bool {
+        self.packet.is_too_big(self.udp_len, port)
+    }
+
     /// Sends clients behind one port, whose next hops are known, their copies all at once, and counts them. `false`: none
     /// was sent, since something stands in the way that has to be looked at for each of them.
     #[inline]
@@ -269,25 +286,36 @@ impl Copies<'_> {
         let is_possible = if chained {
             self.payload.can_be_chained()
         } else {
-            COPY_HEADERS + self.payload.len() <= self.pools.headers.room()
+            COPY_HEADERS_IPV6 + self.payload.len() <= self.pools.headers.room()
         };
-        if !is_possible || self.packet.is_too_big(port) || !port.has_room_for(clients.len()) {
+        // All clients of a session have addresses of one family.
+        let suits = clients
+            .first()
+            .is_some_and(|client| self.packet.suits(client));
+        if !is_possible || !suits || self.is_too_big(port) || !port.has_room_for(clients.len()) {
             return false;
         }
         let Some(buffers) = self.pools.headers.take::<CHUNK>(clients.len()) else {
             return false;
         };
-        let packet = self.packet;
-        let headers = clients.iter_mut().map(|client| {
-            client.packets += 1;
-            move |area: &mut CopyHeaders| client.fill(area, packet)
-        });
-        if chained {
-            port.tx
-                .push_chains::<COPY_HEADERS, CHUNK>(buffers, self.payload, headers);
-        } else {
-            port.tx
-                .push_copies::<COPY_HEADERS, CHUNK>(buffers, self.payload.data(), headers);
+        let payload = (self.payload, chained);
+        match self.packet {
+            Template::V4(packet) => {
+                let headers = clients.iter_mut().map(|client| {
+                    client.packets += 1;
+                    move |area: &mut CopyHeaders| client.fill(area, packet)
+                });
+                port.tx
+                    .push_each::<COPY_HEADERS, CHUNK>(buffers, payload, headers);
+            }
+            Template::V6(packet) => {
+                let headers = clients.iter_mut().map(|client| {
+                    client.packets += 1;
+                    move |area: &mut CopyHeadersIpv6| client.fill_ipv6(area, packet)
+                });
+                port.tx
+                    .push_each::<COPY_HEADERS_IPV6, CHUNK>(buffers, payload, headers);
+            }
         }
         port.flush_bursts();
         true
@@ -312,16 +340,27 @@ impl Copies<'_> {
         if !client.is_resolved() {
             return Err(DropReason::ArpUnresolved);
         }
-        if self.packet.is_too_big(port) {
+        if self.is_too_big(port) {
             return Err(DropReason::TooBig);
+        }
+        if !self.packet.suits(client) {
+            return Err(DropReason::FamilyWrong);
         }
         let mut head = self
             .pools
             .headers
             .alloc()
             .ok_or(DropReason::NoHeaderBuffer)?;
-        let area = head.restart::<COPY_HEADERS>();
-        client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, self.packet);
+        match self.packet {
+            Template::V4(packet) => {
+                let area = head.restart::<COPY_HEADERS>();
+                client.fill(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
+            }
+            Template::V6(packet) => {
+                let area = head.restart::<COPY_HEADERS_IPV6>();
+                client.fill_ipv6(area.ok_or(DropReason::NoHeaderBuffer)?, packet);
+            }
+        }
         port.join(head, self.payload, &self.pools.packets)
     }
 }

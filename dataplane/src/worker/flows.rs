@@ -1,13 +1,14 @@
 //! The unicast packets that begin a session here, by where they go and, if it matters, where they come from.
 
-use std::net::Ipv4Addr;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
 
 use crate::config::Flow;
-use crate::frame::InnerHeader;
+use crate::frame::{Addresses, InnerHeader};
 
-/// Destination address and port in one number: one word to hash.
+/// An IPv4 destination and port in one number: one word to hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Destination(u64);
 
@@ -20,41 +21,111 @@ impl Destination {
 /// What is known of the flows of sessions that begin here.
 #[derive(Debug)]
 pub(super) struct Flows<T> {
+    ipv4: Table<Destination, Ipv4Addr, T>,
+    ipv6: Table<(Ipv6Addr, u16), Ipv6Addr, T>,
+}
+
+/// Those of one family.
+#[derive(Debug)]
+struct Table<D, S, T> {
     /// Those from one source alone: looked at first. Empty in most nodes, which then pay nothing for it.
-    of_one: HashMap<(Destination, Ipv4Addr), T>,
-    of_any: HashMap<Destination, T>,
+    of_one: HashMap<(D, S), T>,
+    of_any: HashMap<D, T>,
 }
 
 impl<T: Copy> Flows<T> {
     pub(super) fn with_capacity(sessions: usize) -> Flows<T> {
-        Flows {
-            of_one: HashMap::new(),
-            of_any: HashMap::with_capacity(sessions),
-        }
+        let mut flows = Flows {
+            ipv4: Table::default(),
+            ipv6: Table::default(),
+        };
+        flows.ipv4.of_any.reserve(sessions);
+        flows
     }
 
     pub(super) fn insert(&mut self, flow: Flow, session: T) {
-        let destination = Destination::new(flow.destination, flow.port);
-        match flow.source {
-            Some(source) => self.of_one.insert((destination, source), session),
-            None => self.of_any.insert(destination, session),
-        };
+        match flow.destination {
+            IpAddr::V4(address) => {
+                let destination = Destination::new(address, flow.port);
+                self.ipv4.insert(destination, ipv4(flow.source), session);
+            }
+            IpAddr::V6(address) => {
+                let destination = (address, flow.port);
+                self.ipv6.insert(destination, ipv6(flow.source), session);
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, flow: Flow) {
-        let destination = Destination::new(flow.destination, flow.port);
-        match flow.source {
-            Some(source) => self.of_one.remove(&(destination, source)),
-            None => self.of_any.remove(&destination),
-        };
+        match flow.destination {
+            IpAddr::V4(address) => {
+                let destination = Destination::new(address, flow.port);
+                self.ipv4.remove(destination, ipv4(flow.source));
+            }
+            IpAddr::V6(address) => self.ipv6.remove((address, flow.port), ipv6(flow.source)),
+        }
     }
 
     /// That of the packet with that header.
     #[inline]
     pub(super) fn find(&self, packet: &InnerHeader) -> Option<T> {
-        let destination = Destination::new(packet.destination, packet.destination_port);
-        let of_one = self.of_one.get(&(destination, packet.source));
+        let port = packet.destination_port;
+        match packet.addresses {
+            Addresses::V4 {
+                source,
+                destination,
+            } => self.ipv4.find(Destination::new(destination, port), source),
+            Addresses::V6 {
+                source,
+                destination,
+            } => self.ipv6.find((destination, port), source),
+        }
+    }
+}
+
+impl<D: Copy + Eq + Hash, S: Copy + Eq + Hash, T: Copy> Table<D, S, T> {
+    fn insert(&mut self, destination: D, source: Option<S>, session: T) {
+        match source {
+            Some(source) => self.of_one.insert((destination, source), session),
+            None => self.of_any.insert(destination, session),
+        };
+    }
+
+    fn remove(&mut self, destination: D, source: Option<S>) {
+        match source {
+            Some(source) => self.of_one.remove(&(destination, source)),
+            None => self.of_any.remove(&destination),
+        };
+    }
+
+    #[inline]
+    fn find(&self, destination: D, source: S) -> Option<T> {
+        let of_one = self.of_one.get(&(destination, source));
         of_one.or_else(|| self.of_any.get(&destination)).copied()
+    }
+}
+
+impl<D, S, T> Default for Table<D, S, T> {
+    fn default() -> Table<D, S, T> {
+        Table {
+            of_one: HashMap::default(),
+            of_any: HashMap::default(),
+        }
+    }
+}
+
+/// A flow's source, which has the family of its destination.
+fn ipv4(source: Option<IpAddr>) -> Option<Ipv4Addr> {
+    match source {
+        Some(IpAddr::V4(source)) => Some(source),
+        _ => None,
+    }
+}
+
+fn ipv6(source: Option<IpAddr>) -> Option<Ipv6Addr> {
+    match source {
+        Some(IpAddr::V6(source)) => Some(source),
+        _ => None,
     }
 }
 
@@ -64,17 +135,26 @@ mod tests {
 
     use super::*;
 
-    const GROUP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    const IPV4: [IpAddr; 3] = [
+        IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+    ];
+    const IPV6: [IpAddr; 3] = [
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),
+    ];
 
-    fn packet(source: [u8; 4], port: u16) -> InnerHeader {
+    fn packet(source: IpAddr, destination: IpAddr, port: u16) -> InnerHeader {
         InnerHeader {
             len: 28,
             dscp_ecn: 0,
             ttl: 9,
             id: 0,
             fragment: 0,
-            source: source.into(),
-            destination: GROUP,
+            flow_label: 0,
+            addresses: Addresses::new(source, destination).unwrap(),
             source_port: 1,
             destination_port: port,
             udp_len: 8,
@@ -84,30 +164,23 @@ mod tests {
 
     #[test]
     fn a_flow_from_one_source_goes_before_that_from_any() {
-        let flow = |source| Flow {
-            destination: GROUP,
-            port: 5004,
-            source,
-        };
-        let one = Some([10, 0, 0, 1].into());
-        let mut flows = Flows::with_capacity(2);
-        flows.insert(flow(None), SessionIndex(1));
-        flows.insert(flow(one), SessionIndex(2));
-        assert_eq!(
-            flows.find(&packet([10, 0, 0, 1], 5004)),
-            Some(SessionIndex(2))
-        );
-        assert_eq!(
-            flows.find(&packet([10, 0, 0, 2], 5004)),
-            Some(SessionIndex(1))
-        );
-        assert_eq!(flows.find(&packet([10, 0, 0, 1], 5005)), None);
-        flows.remove(flow(one));
-        assert_eq!(
-            flows.find(&packet([10, 0, 0, 1], 5004)),
-            Some(SessionIndex(1))
-        );
-        flows.remove(flow(None));
-        assert_eq!(flows.find(&packet([10, 0, 0, 1], 5004)), None);
+        for [destination, first, second] in [IPV4, IPV6] {
+            let flow = |source| Flow {
+                destination,
+                port: 5004,
+                source,
+            };
+            let from = |source, port| packet(source, destination, port);
+            let mut flows = Flows::with_capacity(2);
+            flows.insert(flow(None), SessionIndex(1));
+            flows.insert(flow(Some(first)), SessionIndex(2));
+            assert_eq!(flows.find(&from(first, 5004)), Some(SessionIndex(2)));
+            assert_eq!(flows.find(&from(second, 5004)), Some(SessionIndex(1)));
+            assert_eq!(flows.find(&from(first, 5005)), None);
+            flows.remove(flow(Some(first)));
+            assert_eq!(flows.find(&from(first, 5004)), Some(SessionIndex(1)));
+            flows.remove(flow(None));
+            assert_eq!(flows.find(&from(first, 5004)), None);
+        }
     }
 }

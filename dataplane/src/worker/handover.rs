@@ -1,7 +1,7 @@
 //! Frames that came to one worker and are another's.
 //!
 //! A device spreads what it receives over its queues as it likes, or has one queue alone: whoever finds a frame that is
-//! not of a session of its own hands it over to the session's worker. ARP and hellos are of use to all, and go from the
+//! not of a session of its own hands it over to the session's worker. ARP, neighbor discovery and hellos are of use to all, and go from the
 //! first worker to the last.
 
 use overlay::Instant;
@@ -9,9 +9,10 @@ use overlay::wire::Kind;
 
 use super::Worker;
 use super::owners::{Key, WorkerId};
-use super::peers::{BATCHES, Handed, Letter};
+use super::peers::{BATCHES, Handed, Letter, Peers};
 use crate::drops::DropReason;
-use crate::frame::{Parsed, parse};
+use crate::frame::{Parsed, PortIndex, parse};
+use crate::next_hop::Resolution;
 use crate::rx::Burst;
 
 /// Batches taken from other workers in one turn, before ports are polled again.
@@ -56,8 +57,8 @@ impl Worker {
     pub(super) fn is_elsewhere(&self, parsed: &Parsed) -> bool {
         let header = match parsed {
             _ if self.peers.is_none() => return false,
-            Parsed::Arp(_) => return true,
-            Parsed::Data { .. } | Parsed::Flow { .. } => return false,
+            Parsed::Arp(_) | Parsed::Nd(_) => return true,
+            Parsed::Data { .. } | Parsed::Flow { .. } | Parsed::Echo(_) => return false,
             Parsed::Heartbeat { header, .. }
             | Parsed::Subcast { header, .. }
             | Parsed::Parity { header, .. }
@@ -84,7 +85,9 @@ impl Worker {
             | Parsed::Parity { header, .. }
             | Parsed::Confirm { header, .. }
             | Parsed::Data { header, .. } => (header, DropReason::SessionUnknown),
-            Parsed::Arp(_) | Parsed::Flow { .. } => return self.notify(now, handed),
+            Parsed::Arp(_) | Parsed::Nd(_) | Parsed::Echo(_) | Parsed::Flow { .. } => {
+                return self.notify(now, handed);
+            }
         };
         self.pass_on(now, handed, (Key::Session(header.session), unknown));
     }
@@ -164,8 +167,21 @@ impl Worker {
         read
     }
 
+    /// ARP or ND that is for all workers: the first one answers for the node's own addresses.
+    fn hear_of(
+        &mut self,
+        now: Instant,
+        (port, frame): (PortIndex, &[u8]),
+        packet: &Resolution,
+    ) -> Result<(), DropReason> {
+        let local = &self.ports[usize::from(port.0)].local;
+        let is_first = self.peers.as_ref().is_none_or(Peers::is_first);
+        let is_own = packet.question().is_some_and(|asked| local.has(asked));
+        self.learn(now, port, (packet, frame), is_first || !is_own)
+    }
+
     /// Takes a frame that is for all workers, and passes it on. `taken`: a worker before this one had a use for it. That
-    /// it is of no use is for the first worker to say of a hello, and for the last one of ARP.
+    /// it is of no use is for the first worker to say of a hello, and for the last one of ARP or ND.
     fn take_notice(&mut self, now: Instant, (port, mbuf): Handed, taken: bool) {
         let Some(peers) = &self.peers else {
             return;
@@ -174,10 +190,8 @@ impl Worker {
         let frame = mbuf.data();
         let local = &self.ports[usize::from(port.0)].local;
         let useful = match parse(frame, local) {
-            Ok(Parsed::Arp(packet)) => {
-                let may_answer = is_first || packet.target != local.address;
-                self.learn(now, port, (&packet, frame), may_answer)
-            }
+            Ok(Parsed::Arp(packet)) => self.hear_of(now, (port, frame), &packet.into()),
+            Ok(Parsed::Nd(packet)) => self.hear_of(now, (port, frame), &packet.into()),
             Ok(Parsed::Control {
                 header,
                 source,
@@ -193,7 +207,7 @@ impl Worker {
         };
         let taken = match useful {
             Ok(()) => true,
-            Err(reason @ DropReason::ArpNotForUs) => {
+            Err(reason @ (DropReason::ArpNotForUs | DropReason::NdNotForUs)) => {
                 let taken = taken || self.offer_to_kernel(now, port, frame, reason);
                 if next.is_none() && !taken {
                     self.drops.count(reason);

@@ -82,11 +82,12 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::frame::Addresses;
 
     #[test]
     fn a_frame_is_found_by_session_and_by_flow() {
         let flow = Flow {
-            destination: Ipv4Addr::new(198, 51, 100, 1),
+            destination: Ipv4Addr::new(198, 51, 100, 1).into(),
             port: 5004,
             source: None,
         };
@@ -101,8 +102,11 @@ mod tests {
             ttl: 9,
             id: 0,
             fragment: 0,
-            source: Ipv4Addr::new(10, 0, 0, 9),
-            destination: flow.destination,
+            flow_label: 0,
+            addresses: Addresses::V4 {
+                source: Ipv4Addr::new(10, 0, 0, 9),
+                destination: Ipv4Addr::new(198, 51, 100, 1),
+            },
             source_port: 1,
             destination_port: flow.port,
             udp_len: 8,

@@ -1,18 +1,17 @@
 //! A port as the worker holds it: its queues, its addresses and its impairment.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use overlay::Instant;
 
 use super::kernel::KernelPort;
 use super::{PortLink, TX_ROOM};
-use crate::arp::ArpPort;
 use crate::chain::Frame;
 use crate::config::{Impairment, PortConfig};
 use crate::device::frame_len;
 use crate::drops::DropReason;
-use crate::frame::{Local, Mac};
+use crate::frame::{Local, LocalIpv6, Mac};
 use crate::impair::Impaired;
 use crate::mbuf::Mbuf;
 use crate::payload::SharedPayload;
@@ -65,10 +64,20 @@ impl WorkerPort {
     ) -> WorkerPort {
         let before = ImpairmentSnapshot::default();
         let impaired = config.impairment.as_ref();
+        let mac = Mac(port.mac());
+        let addresses = config.addresses.iter().map(|own| own.address);
+        let (mut ipv4, mut ipv6) = (None, None);
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => ipv4 = Some(address),
+                IpAddr::V6(address) => ipv6 = Some(LocalIpv6::new(mac, address)),
+            }
+        }
         WorkerPort {
             local: Local {
-                mac: Mac(port.mac()),
-                address: config.address,
+                mac,
+                ipv4,
+                ipv6,
                 tree_port,
                 overlay_port,
                 verify_payload: config.verify_payload,
@@ -93,17 +102,6 @@ impl WorkerPort {
             kernel: None,
             stuck_since: None,
         }
-    }
-
-    pub(crate) fn arp_port(&self) -> ArpPort {
-        ArpPort {
-            mac: self.local.mac,
-            address: self.local.address,
-        }
-    }
-
-    pub(crate) fn address(&self) -> Ipv4Addr {
-        self.local.address
     }
 
     /// What its impairment has done, if it ever had one.
@@ -197,11 +195,8 @@ impl WorkerPort {
     /// everything for a while, or whose link is down, does not hold up the other ports; it drops what does not fit.
     #[inline]
     pub(crate) fn is_full(&self, now: Instant) -> bool {
-        // Another worker's queue is no device: that worker may not have the CPU just now, and speaks to the neighbors itself.
-        let patience = match self.tx.relay() {
-            Some(_) => STUCK,
-            None => PATIENCE,
-        };
+        // A worker that sends for this one may wait for its CPU first, and gives up itself what the device refuses.
+        let patience = self.tx.relay().map_or(PATIENCE, |_| STUCK);
         let stuck = self
             .stuck_since
             .is_some_and(|since| now.since(since) >= patience);

@@ -8,13 +8,14 @@ use overlay::wire::{FLAG_SECOND, Header};
 use overlay::{Instant, Reject, SessionIndex, Tree};
 
 use super::owners::{Key, WorkerId};
+use super::peers::Handed;
 use super::{RX_BURST, Way, Worker};
-use crate::arp::{ArpOperation, ArpPacket};
 use crate::drops::DropReason;
 use crate::frame::{FlowLike, Inner, Parsed, PortIndex, is_tree_data, parse};
-use crate::icmp::fragmentation_needed;
+use crate::icmp::{Echo, IcmpError};
 use crate::impair::Fate;
 use crate::mbuf::Mbuf;
+use crate::next_hop::Resolution;
 use crate::payload::{PayloadMeta, SharedPayload};
 use crate::rx::Burst;
 use runs::{FlowRun, ROOM};
@@ -136,8 +137,12 @@ impl Worker {
                 body,
             }) => self.receive_confirm(now, port, (header, channel), &mbuf.data()[body]),
             Ok(Parsed::Arp(packet)) => {
-                return self.receive_arp(now, port, &packet, mbuf.data());
+                return self.resolve(now, port, &packet.into(), mbuf.data());
             }
+            Ok(Parsed::Nd(packet)) => {
+                return self.resolve(now, port, &packet.into(), mbuf.data());
+            }
+            Ok(Parsed::Echo(echo)) => return self.answer_echo(now, (port, mbuf), &echo),
             Err(reason) => return self.end_frame(now, (port, mbuf), reason),
         };
         if let Err(reason) = taken {
@@ -155,7 +160,12 @@ impl Worker {
         rest: &mut Rest,
     ) -> Result<(), DropReason> {
         let verify_payload = self.ports[usize::from(port.0)].local.verify_payload;
-        inner.verify(mbuf.data(), verify_payload)?;
+        if let Err(reason) = inner.verify(mbuf.data(), verify_payload) {
+            if reason == DropReason::TtlExpired {
+                self.tell_source(now, port, (mbuf, inner), IcmpError::TimeExceeded);
+            }
+            return Err(reason);
+        }
         self.follow_downstream(index);
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
         let (ttl, inner_max, has_second) = (route.ttl, route.inner_max, route.has_second);
@@ -165,7 +175,7 @@ impl Worker {
             route.way(Tree::First)
         };
         if inner.header.packet_len() > usize::from(inner_max) {
-            self.answer_too_big(now, port, &mbuf, (inner, inner_max));
+            self.tell_source(now, port, (mbuf, inner), IcmpError::TooBig(inner_max));
             return Err(DropReason::TooBig);
         }
         self.idler.traffic(now);
@@ -193,48 +203,68 @@ impl Worker {
         Ok(())
     }
 
-    fn answer_too_big(
+    /// Tells the source of a packet of ours why it goes nowhere.
+    #[cold]
+    fn tell_source(
         &mut self,
         now: Instant,
-        port: PortIndex,
-        mbuf: &Mbuf,
-        (inner, mtu): (&Inner, u16),
+        PortIndex(port): PortIndex,
+        (mbuf, inner): (Mbuf, &Inner),
+        error: IcmpError,
     ) {
         if !self.icmp.take(now) {
             self.drops.count(DropReason::IcmpLimited);
             return;
         }
-        let local = &self.ports[usize::from(port.0)].local;
-        if let Some(answer) = fragmentation_needed(mbuf.data(), inner, local, mtu) {
-            self.send_bytes(port, answer.as_bytes());
+        let port = &mut self.ports[usize::from(port)];
+        let message = error.answer(mbuf, inner, &port.local);
+        if let Some(Err(reason)) = message.map(|message| port.send(message.into())) {
+            self.drops.count(reason);
         }
     }
-    /// An ARP packet. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and
-    /// what is not for us; requests for our addresses are answered here alone.
+
+    /// An echo request to an address of the port: the kernel's, where it has a part of the port.
     #[cold]
-    fn receive_arp(&mut self, now: Instant, port: PortIndex, packet: &ArpPacket, frame: &[u8]) {
+    fn answer_echo(&mut self, now: Instant, (port, mbuf): Handed, echo: &Echo) {
+        let this = &mut self.ports[usize::from(port.0)];
+        if this.kernel.is_some() || this.kernel_of_first {
+            return self.end_frame(now, (port, mbuf), DropReason::IcmpUnknown);
+        }
+        if !self.echoes.take(now) {
+            return self.drops.count(DropReason::IcmpLimited);
+        }
+        let answer = echo.answer(mbuf, &this.local);
+        if let Some(Err(reason)) = answer.map(|answer| this.send(answer.into())) {
+            self.drops.count(reason);
+        }
+    }
+
+    /// ARP or ND. The kernel, where it has a part of the port, gets a copy of each answer, for its own table, and what is
+    /// not for us; questions for our addresses are answered here alone.
+    #[cold]
+    fn resolve(&mut self, now: Instant, port: PortIndex, packet: &Resolution, frame: &[u8]) {
         if let Err(reason) = self.learn(now, port, (packet, frame), true) {
             self.end_here(now, port, frame, reason);
         }
     }
 
-    /// Takes in an ARP packet, and answers it if it may.
+    /// Takes in what ARP or ND says, and answers it if it may.
     pub(super) fn learn(
         &mut self,
         now: Instant,
         port: PortIndex,
-        (packet, frame): (&ArpPacket, &[u8]),
+        (packet, frame): (&Resolution, &[u8]),
         may_answer: bool,
     ) -> Result<(), DropReason> {
-        let action = self.arp.handle(now, port, packet)?;
-        if packet.operation == ArpOperation::Reply {
+        let action = self.next_hops.handle(now, port, packet)?;
+        if packet.is_answer() {
             self.copy_to_kernel(now, port, frame);
         }
         if let Some((address, mac)) = action.learned {
             self.set_next_hop(port, address, Some(mac));
         }
         if let Some(reply) = action.reply.filter(|_| may_answer) {
-            self.send_bytes(port, &reply);
+            self.send_bytes(port, reply.as_bytes());
         }
         Ok(())
     }

@@ -1,15 +1,15 @@
 //! A session as the worker forwards it: the branches of its tree here, and its clients.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::{Index, IndexMut};
 
 use overlay::{Epoch, Fec, NeighborId, Order, Seq, Session, SessionConfig as Protocol, Tree};
 
 use super::clients::Clients;
 use crate::config::{Delivery, Flow, SessionConfig};
-use crate::encap::{Encap, OVERHEAD, Outer, source_port};
+use crate::encap::{Encap, Outer, overhead, source_port};
 use crate::fec::{Codec, packet_max};
-use crate::frame::{Mac, PortIndex};
+use crate::frame::{Addresses, Local, Mac, PortIndex};
 use crate::payload::SharedPayload;
 
 /// The trees through one port.
@@ -60,8 +60,8 @@ pub(crate) struct Parity {
 
 /// A session's (S,G), where it comes from and where it goes to.
 pub(crate) struct Route {
-    pub(crate) group: Ipv4Addr,
-    pub(crate) source: Ipv4Addr,
+    /// (S,G).
+    pub(crate) channel: Addresses,
     pub(crate) ttl: u8,
     pub(crate) flow: Option<Flow>,
     /// Ports on whose links `flow`'s destination is answered for.
@@ -91,7 +91,7 @@ pub(crate) struct NewSession {
 /// What a route needs to know of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoutePort {
-    pub(crate) mac: Mac,
+    pub(crate) local: Local,
     /// Largest IP packet, in bytes, that it takes …
     pub(crate) mtu: u16,
     /// … and the largest that it could be set to take.
@@ -125,11 +125,11 @@ impl SessionConfig {
     }
 }
 
-/// Largest inner packet, in bytes, that a session's tree takes through a port of this MTU: what all its headers leave,
+/// Largest inner packet, in bytes, that the tree of `group` takes through a port of this MTU: what all its headers leave,
 /// and what its parity leaves where it has any.
 #[must_use]
-pub const fn inner_max(mtu: u16, fec: Option<Fec>) -> u16 {
-    let room = mtu.saturating_sub(OVERHEAD as u16);
+pub const fn inner_max(mtu: u16, fec: Option<Fec>, group: IpAddr) -> u16 {
+    let room = mtu.saturating_sub(overhead(group));
     match fec {
         Some(fec) => packet_max(fec, room as usize) as u16,
         None => room,
@@ -145,16 +145,16 @@ impl Route {
     /// The route of a session over these ports, without clients.
     pub(crate) fn new(
         config: &SessionConfig,
+        channel: Addresses,
         upstream: PerTree<Vec<NeighborId>>,
         ports: &[RoutePort],
         [tree_port, _]: [u16; 2],
     ) -> Route {
         let branch = |port: &RoutePort| Branch {
             encap: Encap::new(&Outer {
-                from: port.mac,
-                to: Mac::multicast(config.group),
-                source: config.source,
-                destination: config.group,
+                from: port.local.mac,
+                to: Mac::multicast(channel.destination()),
+                addresses: channel,
                 source_port: source_port(config.id),
                 destination_port: tree_port,
                 mtu: port.mtu,
@@ -164,7 +164,7 @@ impl Route {
         };
         let mtu = ports.iter().map(|port| port.mtu_max).max();
         let parity = |fec| {
-            let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec));
+            let packet_max = inner_max(mtu.unwrap_or_default(), Some(fec), config.group);
             Some(Box::new(Parity {
                 codec: Codec::new(fec, packet_max.into())?,
                 coded: None,
@@ -172,8 +172,7 @@ impl Route {
             }))
         };
         Route {
-            group: config.group,
-            source: config.source,
+            channel,
             ttl: config.ttl,
             flow: config.flow,
             proxies: Vec::new(),
@@ -223,7 +222,8 @@ impl Route {
         let none = PerTree::default();
         let active = self.branches.iter().filter(|branch| branch.active != none);
         let mtu = active.map(|branch| branch.mtu).min();
-        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec));
+        let group = self.channel.destination();
+        self.inner_max = mtu.map_or(u16::MAX, |mtu| inner_max(mtu, self.fec, group));
     }
 
     /// Where a packet of a tree goes on to.
@@ -234,7 +234,10 @@ impl Route {
             .filter(|(_, branch)| branch.active[tree]);
         match (active.next(), active.next()) {
             (None, _) => Way::Nowhere,
-            (Some((port, branch)), None) if self.clients.is_empty() => {
+            // Frames are made of others in place over IPv4 alone.
+            (Some((port, branch)), None)
+                if self.clients.is_empty() && self.channel.source().is_ipv4() =>
+            {
                 Way::One(PortIndex(port), branch.mtu)
             }
             _ => Way::Several,

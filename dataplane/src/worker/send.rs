@@ -8,7 +8,7 @@ use overlay::{
 use super::{Pools, Route, TRANSMIT_BUDGET, Worker, WorkerPort, tree_of};
 use crate::chain::Frame;
 use crate::drops::{DropCounters, DropReason};
-use crate::encap::{Encap, InnerBytes, OUTER_LEN, OVERLAY_TTL, Outer, source_port};
+use crate::encap::{Encap, InnerBytes, OUTER_LEN_IPV6, OVERLAY_TTL, Outer, source_port};
 use crate::frame::PortIndex;
 use crate::mbuf::Mbuf;
 use crate::payload::SharedPayload;
@@ -154,8 +154,7 @@ impl Worker {
         let encap = Encap::new(&Outer {
             from: port.local.mac,
             to: mac,
-            source: port.address(),
-            destination: adjacent.address,
+            addresses: adjacent.addresses,
             source_port: source_port(outgoing.header.session),
             destination_port: self.overlay_port,
             mtu: port.mtu,
@@ -173,7 +172,7 @@ impl Worker {
         port.send(frame)
     }
 
-    /// Sends a frame that is ready: ARP or ICMP.
+    /// Sends a frame that is ready: ARP, ND or ICMP.
     pub(super) fn send_bytes(&mut self, port: PortIndex, bytes: &[u8]) {
         let port = &mut self.ports[usize::from(port.0)];
         let frame = self
@@ -191,7 +190,7 @@ impl Pools {
     /// The pool whose buffers have room for a packet of this body and its headers.
     fn for_body(&self, body: &[u8]) -> &Pool {
         let room = usize::from(self.headers.data_room() - crate::HEADROOM);
-        if OUTER_LEN + body.len() <= room {
+        if OUTER_LEN_IPV6 + body.len() <= room {
             &self.headers
         } else {
             &self.packets
@@ -268,7 +267,7 @@ fn packet_header(
     let inner = payload.headers();
     let mut mbuf = headers.alloc().ok_or(DropReason::NoHeaderBuffer)?;
     let area = mbuf
-        .append(OUTER_LEN + inner.len())
+        .append(encap.outer_len() + inner.len())
         .ok_or(DropReason::NoHeaderBuffer)?;
     if header.kind == Kind::Parity {
         encap.parity(area, ttl, header, (inner, payload.data()))?;
@@ -291,7 +290,7 @@ fn control_frame(
 ) -> Result<Mbuf, DropReason> {
     let mut mbuf = pool.alloc().ok_or(DropReason::NoHeaderBuffer)?;
     let area = mbuf
-        .append(OUTER_LEN + body.len())
+        .append(encap.outer_len() + body.len())
         .ok_or(DropReason::NoHeaderBuffer)?;
     encap.control(area, ttl, header, body)?;
     Ok(mbuf)

@@ -17,13 +17,25 @@ use crate::fan_out;
 use crate::kernel::the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port;
 use crate::station::{Datagram, Station};
 use crate::stream::{Stream, inner, payload};
-use crate::{Bench, client, session};
+use crate::{Bench, client, families, session};
 
 /// A name that says what holds, and what shows it.
 pub(crate) type Case = (&'static str, fn(&mut Bench));
 
 /// All of them, in order.
-pub(crate) const CASES: [Case; 14] = [
+pub(crate) const CASES: [Case; 17] = [
+    (
+        "an_echo_request_comes_back",
+        families::an_echo_request_comes_back,
+    ),
+    (
+        "any_family_goes_inside_any_other",
+        families::any_family_goes_inside_any_other,
+    ),
+    (
+        "a_source_is_told_why_its_packet_goes_nowhere",
+        families::a_source_is_told_why_its_packet_goes_nowhere,
+    ),
     (
         "the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port",
         the_kernel_gets_what_is_not_ours_and_sends_by_the_same_port,
@@ -318,9 +330,9 @@ fn code_at_the_ingress(bench: &mut Bench, fec: Option<Fec>, parity: u8) -> (Pack
     let config = SessionConfig {
         upstream: Vec::new(),
         downstream: vec!["first".into()],
-        source: Ipv4Addr::new(10, 0, 3, 1),
+        source: Ipv4Addr::new(10, 0, 3, 1).into(),
         flow: Some(Flow {
-            destination: GROUP_FLOW.0,
+            destination: GROUP_FLOW.0.into(),
             port: GROUP_FLOW.1,
             source: None,
         }),
@@ -492,9 +504,9 @@ pub(crate) fn ingress(id: u32) -> SessionConfig {
     SessionConfig {
         upstream: Vec::new(),
         downstream: vec!["first".into()],
-        source: Ipv4Addr::new(10, 0, 3, 1),
+        source: Ipv4Addr::new(10, 0, 3, 1).into(),
         flow: Some(Flow {
-            destination: GROUP_FLOW.0,
+            destination: GROUP_FLOW.0.into(),
             port: GROUP_FLOW.1,
             source: None,
         }),

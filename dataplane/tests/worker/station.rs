@@ -1,12 +1,12 @@
-//! The other end of a link: a packet socket that answers ARP, and what else came.
+//! The other end of a link: a packet socket that answers ARP and neighbor solicitations, and what else came.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use dataplane::PortSnapshot;
-use etherparse::{EtherType, PacketBuilder, PacketHeaders, TransportHeader};
+use etherparse::{EtherType, NetHeaders, PacketBuilder, PacketHeaders, TransportHeader};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
@@ -20,11 +20,21 @@ use crate::PATIENCE;
 /// Bytes that may wait for a test that is busy with something else: all that a case has the node send.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
+/// A neighbor's link-local address, whatever its Ethernet address.
+pub(crate) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+
+/// The IPv6 address of a host on a link, by the third number of the link's IPv4 addresses.
+pub(crate) fn ipv6(link: u8, host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0, link.into(), 0, 0, 0, 0, host.into())
+}
+
 /// A UDP datagram that the node sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Datagram {
-    pub(crate) source: Ipv4Addr,
-    pub(crate) destination: Ipv4Addr,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// TTL or hop limit.
+    pub(crate) ttl: u8,
     pub(crate) port: u16,
     pub(crate) payload: Vec<u8>,
 }
@@ -51,6 +61,8 @@ pub(crate) struct Station {
     /// First three numbers of the link's addresses.
     prefix: [u8; 3],
     came: VecDeque<Datagram>,
+    /// ICMP messages, whole frames.
+    messages: VecDeque<Vec<u8>>,
 }
 
 impl Station {
@@ -72,6 +84,7 @@ impl Station {
             node_mac: [0; 6],
             prefix: [0; 3],
             came: VecDeque::new(),
+            messages: VecDeque::new(),
         }
     }
 
@@ -97,22 +110,56 @@ impl Station {
         self.node_mac
     }
 
-    fn address(&self, host: u8) -> Ipv4Addr {
+    pub(crate) fn address(&self, host: u8) -> IpAddr {
         let [a, b, c] = self.prefix;
-        Ipv4Addr::new(a, b, c, host)
+        Ipv4Addr::new(a, b, c, host).into()
+    }
+
+    /// The node's address that is like that one.
+    pub(crate) fn node_address(&self, like: IpAddr) -> IpAddr {
+        match like {
+            IpAddr::V4(_) => self.address(1),
+            IpAddr::V6(like) if like.is_unicast_link_local() => {
+                let [a, b, c, d, e, f] = self.node_mac.map(u16::from);
+                let end = [a << 8 ^ 0x200 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f];
+                Ipv6Addr::new(0xfe80, 0, 0, 0, end[0], end[1], end[2], end[3]).into()
+            }
+            IpAddr::V6(_) => ipv6(self.prefix[2], 1).into(),
+        }
     }
 
     /// Sends a frame whose Ethernet and IP destination fit.
-    fn send_udp(&self, (from, to): (Ipv4Addr, Ipv4Addr), ports: (u16, u16), payload: &[u8]) {
-        let [_, b, c, d] = to.octets();
-        let mac = if to.is_multicast() {
-            [1, 0, 0x5e, b & 0x7f, c, d]
-        } else {
-            self.node_mac
+    fn send_udp(&self, (from, to): (IpAddr, IpAddr), ports: (u16, u16), payload: &[u8]) {
+        self.send_udp_with_ttl((from, to), 16, ports, payload);
+    }
+
+    /// The same, with that TTL or hop limit.
+    pub(crate) fn send_udp_with_ttl(
+        &self,
+        (from, to): (IpAddr, IpAddr),
+        ttl: u8,
+        ports: (u16, u16),
+        payload: &[u8],
+    ) {
+        let mac = match to {
+            IpAddr::V4(to) if to.is_multicast() => {
+                let [_, b, c, d] = to.octets();
+                [1, 0, 0x5e, b & 0x7f, c, d]
+            }
+            IpAddr::V6(to) if to.is_multicast() => {
+                let [.., a, b, c, d] = to.octets();
+                [0x33, 0x33, a, b, c, d]
+            }
+            _ => self.node_mac,
+        };
+        let ethernet = PacketBuilder::ethernet2(self.mac, mac);
+        let packet = match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from.octets(), to.octets(), ttl),
+            (IpAddr::V6(from), IpAddr::V6(to)) => ethernet.ipv6(from.octets(), to.octets(), ttl),
+            _ => panic!("from {from} to {to}"),
         };
         let mut frame = Vec::new();
-        PacketBuilder::ethernet2(self.mac, mac)
-            .ipv4(from.octets(), to.octets(), 16)
+        packet
             .udp(ports.0, ports.1)
             .write(&mut frame, payload)
             .unwrap();
@@ -126,23 +173,28 @@ impl Station {
     }
 
     /// Sends a treecast packet down a tree.
-    pub(crate) fn send_tree(&self, (source, group): (Ipv4Addr, Ipv4Addr), payload: &[u8]) {
+    pub(crate) fn send_tree(&self, (source, group): (IpAddr, IpAddr), payload: &[u8]) {
         self.send_udp((source, group), (50_000, TREE_PORT), payload);
     }
 
     /// Sends a treecast packet to the node, as the neighbor of that host number.
     pub(crate) fn send_overlay(&self, host: u8, payload: &[u8]) {
-        let ends = (self.address(host), self.address(1));
+        self.send_overlay_from(self.address(host), payload);
+    }
+
+    /// The same, as the neighbor of that address.
+    pub(crate) fn send_overlay_from(&self, address: IpAddr, payload: &[u8]) {
+        let ends = (address, self.node_address(address));
         self.send_udp(ends, (50_000, OVERLAY_PORT), payload);
     }
 
     /// Sends a source's packet through the node.
     pub(crate) fn send_flow(&self, to: (Ipv4Addr, u16), payload: &[u8]) {
-        self.send_udp((self.address(9), to.0), (4000, to.1), payload);
+        self.send_udp((self.address(9), to.0.into()), (4000, to.1), payload);
     }
 
-    /// Says hello as the neighbor of that host number, once and for long.
-    pub(crate) fn greet(&mut self, host: u8) {
+    /// Says hello as the neighbor of that address, once and for long.
+    pub(crate) fn greet(&mut self, address: IpAddr) {
         let header = Header {
             kind: Kind::Hello,
             flags: 0,
@@ -158,7 +210,7 @@ impl Station {
             echo: 0,
             held_ns: 0,
         };
-        self.send_overlay(host, &[&header.emit()[..], &hello.emit()].concat());
+        self.send_overlay_from(address, &[&header.emit()[..], &hello.emit()].concat());
     }
 
     /// The next frame that has come, as it is.
@@ -184,19 +236,90 @@ impl Station {
         if frame[12..14] == EtherType::ARP.0.to_be_bytes() {
             return self.answer_arp(frame);
         }
-        let ip = headers.net.as_ref().unwrap().ipv4_ref().unwrap().0;
-        assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-        let Some(TransportHeader::Udp(udp)) = &headers.transport else {
-            return;
-        };
         let payload = headers.payload.slice();
-        assert_eq!(udp.checksum, udp.calc_checksum_ipv4(ip, payload).unwrap());
+        let net = headers.net.as_ref().unwrap();
+        match (&headers.transport, net) {
+            (Some(TransportHeader::Udp(udp)), NetHeaders::Ipv4(ip, _)) => {
+                assert_eq!(udp.checksum, udp.calc_checksum_ipv4(ip, payload).unwrap());
+                assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                let ends = (ip.source.into(), ip.destination.into());
+                self.note(ends, ip.time_to_live, udp.destination_port, payload);
+            }
+            (Some(TransportHeader::Udp(udp)), NetHeaders::Ipv6(ip, _)) => {
+                assert_eq!(udp.checksum, udp.calc_checksum_ipv6(ip, payload).unwrap());
+                let ends = (ip.source.into(), ip.destination.into());
+                self.note(ends, ip.hop_limit, udp.destination_port, payload);
+            }
+            (Some(TransportHeader::Icmpv6(icmp)), NetHeaders::Ipv6(ip, _)) => {
+                let sound = icmp.icmp_type;
+                let sound = sound.calc_checksum(ip.source, ip.destination, payload);
+                assert_eq!(Ok(icmp.checksum), sound);
+                if frame[54] == 135 {
+                    self.answer_solicitation(frame);
+                } else {
+                    self.messages.push_back(frame.to_vec());
+                }
+            }
+            (Some(TransportHeader::Icmpv4(icmp)), NetHeaders::Ipv4(ip, _)) => {
+                assert_eq!(icmp.checksum, icmp.icmp_type.calc_checksum(payload));
+                assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                self.messages.push_back(frame.to_vec());
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, ends: (IpAddr, IpAddr), ttl: u8, port: u16, payload: &[u8]) {
         self.came.push_back(Datagram {
-            source: ip.source.into(),
-            destination: ip.destination.into(),
-            port: udp.destination_port,
+            source: ends.0,
+            destination: ends.1,
+            ttl,
+            port,
             payload: payload.to_vec(),
         });
+    }
+
+    /// Whoever is asked for is here.
+    fn answer_solicitation(&self, frame: &[u8]) {
+        let (asking, target) = (&frame[22..38], &frame[62..78]);
+        let mut answer = Vec::new();
+        PacketBuilder::ethernet2(self.mac, self.node_mac)
+            .ipv6(target.try_into().unwrap(), asking.try_into().unwrap(), 255)
+            .icmpv6_raw(136, 0, [0x60, 0, 0, 0])
+            .write(&mut answer, &[target, &[2, 1], &self.mac].concat())
+            .unwrap();
+        self.send_frame(&answer);
+    }
+
+    /// Sends an echo request to the node.
+    pub(crate) fn send_echo(&self, from: IpAddr, to: IpAddr, data: &[u8]) {
+        let ethernet = PacketBuilder::ethernet2(self.mac, self.node_mac);
+        let mut frame = Vec::new();
+        let written = match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => ethernet
+                .ipv4(from.octets(), to.octets(), 64)
+                .icmpv4_echo_request(7, 1)
+                .write(&mut frame, data),
+            (IpAddr::V6(from), IpAddr::V6(to)) => ethernet
+                .ipv6(from.octets(), to.octets(), 64)
+                .icmpv6_echo_request(7, 1)
+                .write(&mut frame, data),
+            _ => panic!("from {from} to {to}"),
+        };
+        written.unwrap();
+        self.send_frame(&frame);
+    }
+
+    /// The first ICMP message that came, or comes: a whole frame.
+    pub(crate) fn expect_message(&mut self, what: &str) -> Vec<u8> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.pump();
+            if let Some(message) = self.messages.pop_front() {
+                return message;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come");
+        }
     }
 
     /// Whoever is asked for is here, unless it is the node.
@@ -237,5 +360,6 @@ impl Station {
     pub(crate) fn forget(&mut self) {
         self.pump();
         self.came.clear();
+        self.messages.clear();
     }
 }

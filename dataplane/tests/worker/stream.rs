@@ -1,6 +1,6 @@
 //! A stream as its ingress would send it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use dataplane::SessionConfig;
 use etherparse::PacketBuilder;
@@ -13,7 +13,7 @@ pub(crate) struct Stream {
     pub(crate) session: SessionId,
     pub(crate) epoch: Epoch,
     /// (S,G).
-    pub(crate) channel: (Ipv4Addr, Ipv4Addr),
+    pub(crate) channel: (IpAddr, IpAddr),
 }
 
 impl Stream {

@@ -14,7 +14,7 @@ use crate::{Instant, NeighborId, Seq, SeqRange, Tree};
 pub const CHILDREN_MAX: usize = 64;
 /// Time whose packets may wait to be sent to one child: two round trips of 100 ms.
 const QUEUE_SPAN: Duration = Duration::from_millis(200);
-/// Packets that may wait to be sent to one child, however low the rate.
+/// Packets that may wait to be sent to one child, however low the rate, as far as the window has so many.
 const QUEUE_MIN: u64 = 4096;
 
 /// A neighbor that gets the tree or asks for something.
@@ -75,7 +75,7 @@ impl Answers {
         let span = u64::from(config.max_rate_pps) * QUEUE_SPAN.as_millis() as u64 / 1000;
         let queue_max = capacity.min(span.max(QUEUE_MIN)) as usize;
         let mut answers = Answers {
-            children: Vec::with_capacity(CHILDREN_MAX),
+            children: Vec::with_capacity(config.downstream.len() + config.second_downstream.len()),
             queue_max,
             queued: 0,
             subcasts: VecDeque::new(),

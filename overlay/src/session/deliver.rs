@@ -25,8 +25,8 @@ pub(super) struct Deliveries {
     pace: TokenBucket,
     /// As they come: what came and is not delivered yet.
     ready: VecDeque<Seq>,
-    /// Something is ready, but the pace holds it back until then.
-    paced_until: Option<Instant>,
+    /// Something is ready, but the pace holds it back until then; [`Instant::NEVER`] where nothing is held back.
+    paced_until: Instant,
 }
 
 impl Deliveries {
@@ -42,7 +42,7 @@ impl Deliveries {
             expected: Seq::FIRST,
             ready: VecDeque::with_capacity(room),
             pace: TokenBucket::with_burst(config.max_rate_pps.into(), BURST),
-            paced_until: None,
+            paced_until: Instant::NEVER,
         }
     }
 
@@ -91,6 +91,7 @@ impl Deliveries {
     }
 
     /// The lowest sequence that is not delivered yet.
+    #[inline]
     pub(super) fn expected<P>(&self, window: &Window<P>) -> Seq {
         match (self.ready.front(), self.order) {
             (Some(&seq), _) => seq,
@@ -101,6 +102,7 @@ impl Deliveries {
 
     /// Notes a packet that came in. `true`: one that waits for its delivery had to make room for it.
     /// `live`: it came as the source sent it, rather than afterwards.
+    #[inline]
     pub(super) fn packet_is_in(&mut self, seq: Seq, live: bool) -> bool {
         if live {
             self.pace.grant(EARNED);
@@ -129,10 +131,11 @@ impl Deliveries {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.paced_until
+        Some(self.paced_until).filter(|&until| until < Instant::NEVER)
     }
 
     /// The sequence to deliver now, not yet taken.
+    #[inline]
     fn next<P>(&mut self, window: &Window<P>, undelivered: &mut u64) -> Option<Seq> {
         while let Some(&seq) = self.ready.front() {
             if window.packet(seq).is_some() {
@@ -156,24 +159,28 @@ impl Deliveries {
     }
 
     /// Takes what [`Deliveries::next`] has found.
+    #[inline]
     fn take(&mut self) {
-        if self.ready.pop_front().is_none() {
+        if self.ready.is_empty() {
             self.expected = self.expected.next();
+        } else {
+            self.ready.pop_front();
         }
     }
 }
 
 impl<P> Session<P> {
     /// The next packet to deliver, if there is one and the pace allows it.
+    #[inline]
     pub(crate) fn poll_deliver(&mut self, now: Instant) -> Option<Seq> {
         let deliveries = self
             .deliveries
             .as_mut()
             .filter(|_| self.history.is_none())?;
-        deliveries.paced_until = None;
+        deliveries.paced_until = Instant::NEVER;
         let seq = deliveries.next(&self.window, &mut self.stats.undelivered)?;
         if !deliveries.pace.take(now) {
-            deliveries.paced_until = Some(deliveries.pace.ready_at(now));
+            deliveries.paced_until = deliveries.pace.ready_at(now);
             return None;
         }
         deliveries.take();
@@ -184,7 +191,7 @@ impl<P> Session<P> {
     /// When a delivery that the pace holds back is due.
     #[inline]
     pub(crate) fn deliver_due(&self) -> Option<Instant> {
-        self.deliveries.as_ref()?.paced_until
+        self.deliveries.as_ref()?.poll_timeout()
     }
 }
 

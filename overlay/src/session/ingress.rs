@@ -62,7 +62,9 @@ impl<P> Session<P> {
         let evicted = self.make_room(now, sequence);
         self.window.push(Slot::Held(packet, now), Marks::default());
         self.packet_is_in(sequence, Source::Tree(Tree::First));
-        if let Some(maker) = &mut self.parity_maker {
+        if self.has_fec
+            && let Some(maker) = &mut self.parity_maker
+        {
             maker.packet_sent(now, sequence);
         }
         evicted

@@ -191,7 +191,7 @@ impl<P> Session<P> {
         self.window.push(Slot::Held(packet, now), marks);
         self.packet_is_in(seq, source);
         self.announcer.lead_moved(now);
-        if self.config.fec.is_some() {
+        if self.has_fec {
             self.block_may_be_over(now, seq);
         }
         Ok(evicted)

@@ -17,7 +17,7 @@ const PARENT: NeighborId = NeighborId(0);
 const CHILD: NeighborId = NeighborId(1);
 const RTT: Duration = Duration::from_micros(200);
 
-/// A session that holds 64 packets in a window of 2,048.
+/// A session that holds 64 packets in a window of 128.
 fn config(delivery: Option<Order>) -> SessionConfig {
     SessionConfig {
         id: SessionId(7),

@@ -1,17 +1,18 @@
 //! Ports and neighbors: names, addresses, subnets.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use dataplane::{Device, NodeConfig, PortConfig};
+use dataplane::{
+    Device, NeighborConfig, NodeConfig, PortAddress, PortConfig, is_link_local, overhead,
+};
 
-use super::{check_unique, is_on_link, mask, subnet};
+use super::address::{family, is_edge, is_host_address, packet_min, subnet, subnet_like};
+use super::check_unique;
 use crate::config::findings::{Fault, Findings};
 use crate::config::table::suggestion;
 
-/// Bytes around the inner packet: outer IPv4 20, UDP 8, treecast 24.
-const OUTER_LEN: u16 = 52;
-/// The packet that every IPv4 host takes (RFC 791).
-const INNER_LEN_MIN: u16 = 576;
+/// Any address of the family that asks least of a link.
+const ANY_IPV4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Checks the ports.
 pub(super) fn check_ports(node: &NodeConfig, findings: &mut Findings) {
@@ -36,22 +37,35 @@ pub(super) fn check_ports(node: &NodeConfig, findings: &mut Findings) {
         check_port(&format!("port[{i}]"), port, findings);
         for (j, other) in node.ports.iter().enumerate().take(i) {
             let (here, there) = (format!("port[{i}].address"), format!("port[{j}].address"));
-            if is_on_link(other, port.address) || is_on_link(port, other.address) {
+            if let Some(shared) = shared_subnet(port, other) {
                 let message = format!(
                     "ports `{}` and `{}` are in one subnet, {}",
                     other.name,
                     port.name,
-                    subnet(if port.prefix_len < other.prefix_len {
-                        port
-                    } else {
-                        other
-                    })
+                    subnet(shared)
                 );
                 let fault = Fault::new(message).hint("give each port a subnet of its own");
                 findings.error(&[(&here, ""), (&there, "")], fault);
             }
         }
     }
+}
+
+/// The wider of two subnets that overlap.
+fn shared_subnet<'p>(port: &'p PortConfig, other: &'p PortConfig) -> Option<&'p PortAddress> {
+    let pairs = port
+        .addresses
+        .iter()
+        .flat_map(|own| other.addresses.iter().map(move |theirs| (own, theirs)));
+    let overlap = |(own, theirs): &(&PortAddress, &PortAddress)| {
+        own.has_on_link(theirs.address) || theirs.has_on_link(own.address)
+    };
+    let (own, theirs) = pairs.into_iter().find(overlap)?;
+    Some(if own.prefix_len < theirs.prefix_len {
+        own
+    } else {
+        theirs
+    })
 }
 
 /// Kernel interfaces have names of their own, which no device of a port has.
@@ -92,42 +106,79 @@ pub(in crate::config) fn hardware(device: &Device) -> &str {
 }
 
 fn check_port(path: &str, port: &PortConfig, findings: &mut Findings) {
+    for own in &port.addresses {
+        check_address(path, port, own, findings);
+    }
+    check_mtu(path, port, findings);
+    check_gateways(path, port, findings);
+}
+
+fn check_address(path: &str, port: &PortConfig, own: &PortAddress, findings: &mut Findings) {
     let at_address = format!("{path}.address");
-    if !is_host_address(port.address) {
-        let message = format!("{} is not the address of a host", port.address);
-        findings.error(&[(&at_address, "")], Fault::new(message));
-    } else if is_edge(port, port.address) {
+    let address = own.address;
+    let message = if !is_host_address(address) {
+        format!("{address} is not the address of a host")
+    } else if is_edge(own, address) {
+        format!(
+            "{address} is the first or last address of {}, which no host can have",
+            subnet(own)
+        )
+    } else if port.address_like(address) != Some(own) {
+        format!("the port has two {} addresses", family(address))
+    } else {
+        return;
+    };
+    findings.error(&[(&at_address, "")], Fault::new(message));
+}
+
+fn check_mtu(path: &str, port: &PortConfig, findings: &mut Findings) {
+    let (at_mtu, at_address) = (format!("{path}.mtu"), format!("{path}.address"));
+    let outer = overhead(ANY_IPV4);
+    let least = packet_min(ANY_IPV4) + outer;
+    let ipv6 = port.addresses.iter().find(|own| own.address.is_ipv6());
+    let least_ipv6 = ipv6.map(|own| packet_min(own.address));
+    if port.mtu < least {
         let message = format!(
-            "{} is the first or last address of {}, which no host can have",
-            port.address,
-            subnet(port)
-        );
-        findings.error(&[(&at_address, "")], Fault::new(message));
-    }
-    if port.mtu < INNER_LEN_MIN + OUTER_LEN {
-        let message = format!(
-            "an MTU of {} leaves {} bytes for the inner packet; 576 is the least that IP allows to count on",
+            "an MTU of {} leaves {} bytes for the inner packet; {} is the least that IP allows to count on",
             port.mtu,
-            port.mtu.saturating_sub(OUTER_LEN)
+            port.mtu.saturating_sub(outer),
+            least - outer
         );
-        let hint = format!("the outer headers take {OUTER_LEN} bytes: write at least 628");
-        findings.error(
-            &[(&format!("{path}.mtu"), "")],
-            Fault::new(message).hint(hint),
+        let hint = format!("the outer headers take {outer} bytes: write at least {least}");
+        findings.error(&[(&at_mtu, "")], Fault::new(message).hint(hint));
+    } else if let Some(least) = least_ipv6.filter(|&least| port.mtu < least) {
+        let message = format!(
+            "an MTU of {} is less than the {least} that IPv6 demands of a link",
+            port.mtu
         );
+        let places = [(at_mtu.as_str(), ""), (&at_address, "an IPv6 address")];
+        findings.error(&places, Fault::new(message));
     }
-    if let Some(gateway) = port.gateway {
-        let at_gateway = format!("{path}.gateway");
-        let places = [
-            (at_gateway.as_str(), ""),
-            (&at_address, "the port's subnet"),
-        ];
-        if gateway == port.address {
+}
+
+fn check_gateways(path: &str, port: &PortConfig, findings: &mut Findings) {
+    let (at_gateway, at_address) = (format!("{path}.gateway"), format!("{path}.address"));
+    let places = [
+        (at_gateway.as_str(), ""),
+        (&at_address, "the port's subnet"),
+    ];
+    for &gateway in &port.gateways {
+        if port.addresses.iter().any(|own| own.address == gateway) {
             let fault = Fault::new("the gateway is the port's own address");
             findings.error(&places, fault);
-        } else if !is_on_link(port, gateway) {
-            let message = format!("the gateway {gateway} is not in {}", subnet(port));
+        } else if !port.is_on_link(gateway) {
+            let subnet = match port.address_like(gateway) {
+                Some(own) => subnet(own),
+                None => format!(
+                    "a subnet of the port, which has no {} address",
+                    family(gateway)
+                ),
+            };
+            let message = format!("the gateway {gateway} is not in {subnet}");
             findings.error(&places, Fault::new(message));
+        } else if port.gateway_like(gateway) != Some(gateway) {
+            let message = format!("the port has two {} gateways", family(gateway));
+            findings.error(&places[..1], Fault::new(message));
         }
     }
 }
@@ -139,8 +190,13 @@ pub(super) fn check_neighbors(node: &NodeConfig, findings: &mut Findings) {
     check_unique(names, findings, |name| {
         format!("two neighbors are named `{name}`")
     });
-    let addresses = indexed("neighbor", "address", neighbors.iter().map(|n| n.address));
-    check_unique(addresses, findings, |address| {
+    // A link-local address is one station's on each link.
+    let address = |n: &'_ NeighborConfig| {
+        let link = is_link_local(n.address).then(|| n.port.clone());
+        (n.address, link)
+    };
+    let addresses = indexed("neighbor", "address", neighbors.iter().map(address));
+    check_unique(addresses, findings, |(address, _)| {
         format!("two neighbors have the address {address}")
     });
     if neighbors.len() > usize::from(u16::MAX) {
@@ -169,26 +225,25 @@ fn check_neighbor_on_link(node: &NodeConfig, index: usize, port: usize, findings
     let at = format!("neighbor[{index}].address");
     let places = [(at.as_str(), ""), (&at_port, "the port's subnet")];
     let address = neighbor.address;
-    if address == port.address {
+    if port.addresses.iter().any(|own| own.address == address) {
         let message = format!("neighbor `{}` has this node's own address", neighbor.name);
         findings.error(&places, Fault::new(message));
-    } else if !is_on_link(port, address) {
+    } else if !port.is_on_link(address) {
         let message = format!(
-            "neighbor `{}` is not on link: {address} is not in {}, the subnet of port `{}`",
+            "neighbor `{}` is not on link: {address} is not in {}",
             neighbor.name,
-            subnet(port),
-            port.name
+            subnet_like(port, address)
         );
         findings.error(&places, Fault::new(message).hint(right_port(node, address)));
-    } else if is_edge(port, address) || !is_host_address(address) {
+    } else if port.addresses.iter().any(|own| is_edge(own, address)) || !is_host_address(address) {
         let message = format!("{address} is not the address of a host");
         findings.error(&places, Fault::new(message));
     }
 }
 
 /// Which port the address would be on link on.
-fn right_port(node: &NodeConfig, address: Ipv4Addr) -> String {
-    match node.ports.iter().find(|port| is_on_link(port, address)) {
+fn right_port(node: &NodeConfig, address: IpAddr) -> String {
+    match node.ports.iter().find(|port| port.is_on_link(address)) {
         Some(port) => format!("it is on link on port `{}`", port.name),
         None => "an overlay neighbor is one hop away, in the subnet of its port".to_owned(),
     }
@@ -207,21 +262,6 @@ pub(super) fn unknown<'n>(
         let fault = Fault::new(format!("there is no {what} `{name}`"));
         findings.error(&[(at, "")], fault.hint(suggestion(name, known)));
     }
-}
-
-/// Whether a host can have the address: unicast, and not one of those set aside.
-pub(super) fn is_host_address(address: Ipv4Addr) -> bool {
-    !(address.is_multicast()
-        || address.is_broadcast()
-        || address.is_loopback()
-        || address.octets()[0] == 0
-        || address.octets()[0] >= 240)
-}
-
-/// Whether it is the network's or the broadcast address of the port's subnet (RFC 3021 frees a /31 of both).
-pub(super) fn is_edge(port: &PortConfig, address: Ipv4Addr) -> bool {
-    let host_bits = u32::from(address) & !mask(port.prefix_len);
-    port.prefix_len < 31 && (host_bits == 0 || host_bits == !mask(port.prefix_len))
 }
 
 /// Pairs each value with its path.

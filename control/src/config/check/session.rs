@@ -1,9 +1,13 @@
 //! Sessions: their place in the tree, their flow, their clients.
 
-use dataplane::{ClientConfig, NodeConfig, SessionConfig};
+use std::net::{IpAddr, SocketAddr};
 
-use super::network::{is_edge, is_host_address};
-use super::{check_unique, is_on_link, tree};
+use dataplane::{
+    ClientConfig, NodeConfig, PortConfig, SessionConfig, inner_max, is_link_local, overhead,
+};
+
+use super::address::{family, is_edge, is_host_address, packet_min};
+use super::{check_unique, tree};
 use crate::config::findings::{Fault, Findings};
 use crate::config::quantity::print_duration;
 
@@ -25,7 +29,7 @@ pub(super) fn check_sessions(node: &NodeConfig, findings: &mut Findings) {
         check_channel(&path, node, session, findings);
         check_role(&path, session, findings);
         tree::check_trees(&path, node, session, findings);
-        check_flow(&path, session, findings);
+        check_flow(&path, node, session, findings);
         check_flow_is_its_own(i, sessions, findings);
         check_times(&path, session, findings);
         check_clients(&path, node, session, findings);
@@ -36,20 +40,21 @@ pub(super) fn check_sessions(node: &NodeConfig, findings: &mut Findings) {
 fn check_channel(path: &str, node: &NodeConfig, session: &SessionConfig, findings: &mut Findings) {
     let (group, source) = (session.group, session.source);
     let (at_group, at_source) = (format!("{path}.group"), format!("{path}.source"));
-    if !group.is_multicast() {
-        let fault = Fault::new(format!("{group} is not a multicast address"));
-        findings.error(
-            &[(&at_group, "")],
-            fault.hint("groups are 224.0.1.0 to 239.255.255.255; 232.0.0.0/8 and 239.0.0.0/8 are yours to use"),
+    if let Some(fault) = group_fault(group) {
+        findings.error(&[(&at_group, "")], fault);
+    }
+    if group.is_ipv4() != source.is_ipv4()
+        && !findings.is_broken(&at_group)
+        && !findings.is_broken(&at_source)
+    {
+        let message = format!(
+            "the group is an {} address, the source {source} an {} one",
+            family(group),
+            family(source)
         );
-    } else if group.octets()[..3] == [224, 0, 0] {
-        let fault = Fault::new(format!(
-            "{group} is reserved for the link's own control traffic (224.0.0.0/24)"
-        ));
-        findings.error(
-            &[(&at_group, "")],
-            fault.hint("use one of 232.0.0.0/8 or 239.0.0.0/8"),
-        );
+        let hint = "both are of the packets of the tree, whatever those of the source are";
+        let places = [(at_source.as_str(), ""), (&at_group, "the group")];
+        findings.error(&places, Fault::new(message).hint(hint));
     }
     if !is_host_address(source) {
         let fault = Fault::new(format!("{source} is not the address of a host"));
@@ -58,7 +63,7 @@ fn check_channel(path: &str, node: &NodeConfig, session: &SessionConfig, finding
             fault.hint("`source` is the address of the session's ingress"),
         );
     } else if session.upstream.is_empty()
-        && !node.ports.iter().any(|port| port.address == source)
+        && !is_own(node, source)
         && !any_port_unread(node, findings)
     {
         let fault = Fault::new(format!("{source} is not an address of this node"));
@@ -69,6 +74,40 @@ fn check_channel(path: &str, node: &NodeConfig, session: &SessionConfig, finding
             ),
         );
     }
+}
+
+/// Why a tree can't have that group.
+fn group_fault(group: IpAddr) -> Option<Fault> {
+    let hint = match group {
+        IpAddr::V4(_) => "use one of 232.0.0.0/8 or 239.0.0.0/8",
+        IpAddr::V6(_) => "use one of ff3e::8000:0/97 or ff35::8000:0/97 (RFC 4607)",
+    };
+    match group {
+        IpAddr::V4(group) if group.octets()[..3] == [224, 0, 0] => Some(
+            Fault::new(format!(
+                "{group} is reserved for the link's own control traffic (224.0.0.0/24)"
+            ))
+            .hint(hint),
+        ),
+        IpAddr::V4(group) if !group.is_multicast() => Some(
+            Fault::new(format!("{group} is not a multicast address"))
+                .hint("groups are 224.0.1.0 to 239.255.255.255; 232.0.0.0/8 and 239.0.0.0/8 are yours to use"),
+        ),
+        IpAddr::V6(group) if !group.is_multicast() => {
+            Some(Fault::new(format!("{group} is not a multicast address")).hint(hint))
+        }
+        // Interface, link, and what is reserved at both ends (RFC 7346 §2).
+        IpAddr::V6(group) if matches!(group.octets()[1] & 0x0f, 0..=2 | 15) => Some(
+            Fault::new(format!("{group} has a scope that no router passes on")).hint(hint),
+        ),
+        _ => None,
+    }
+}
+
+/// Whether the address is one of the node's.
+fn is_own(node: &NodeConfig, address: IpAddr) -> bool {
+    let mut own = node.ports.iter().flat_map(|port| &port.addresses);
+    own.any(|own| own.address == address)
 }
 
 /// An ingress has a match, every other node an upstream.
@@ -97,20 +136,88 @@ fn check_role(path: &str, session: &SessionConfig, findings: &mut Findings) {
     }
 }
 
-fn check_flow(path: &str, session: &SessionConfig, findings: &mut Findings) {
+fn check_flow(path: &str, node: &NodeConfig, session: &SessionConfig, findings: &mut Findings) {
     let Some(flow) = session.flow else {
         return;
     };
-    if !is_host_address(flow.destination) {
+    let (at_destination, at_source) = (
+        format!("{path}.match.destination"),
+        format!("{path}.match.source"),
+    );
+    if is_link_local(flow.destination) {
+        let message = format!(
+            "{} is good on one link alone, and packets to it are not forwarded",
+            flow.destination
+        );
+        findings.error(&[(&at_destination, "")], Fault::new(message));
+    } else if !is_host_address(flow.destination) {
         let fault = Fault::new(format!(
             "{} is not a unicast address, so no session matches it",
             flow.destination
         ));
-        findings.error(&[(&format!("{path}.match.destination"), "")], fault);
+        findings.error(&[(&at_destination, "")], fault);
     }
-    if let Some(source) = flow.source.filter(|source| !is_host_address(*source)) {
-        let fault = Fault::new(format!("{source} is not the address of a host"));
-        findings.error(&[(&format!("{path}.match.source"), "")], fault);
+    if let Some(source) = flow.source {
+        if !is_host_address(source) || is_link_local(source) {
+            let fault = Fault::new(format!("{source} is not the address of a host"));
+            findings.error(&[(&at_source, "")], fault);
+        } else if source.is_ipv4() != flow.destination.is_ipv4()
+            && !findings.is_broken(&at_destination)
+        {
+            let message = format!(
+                "the source is an {} address, the destination an {} one",
+                family(source),
+                family(flow.destination)
+            );
+            let places = [
+                (at_source.as_str(), ""),
+                (&at_destination, "the destination"),
+            ];
+            findings.error(&places, Fault::new(message));
+        }
+    }
+    check_room(path, node, session, flow.destination, findings);
+}
+
+/// The tree takes what the source may count on. Of IPv4 in IPv4 every port does.
+fn check_room(
+    path: &str,
+    node: &NodeConfig,
+    session: &SessionConfig,
+    destination: IpAddr,
+    findings: &mut Findings,
+) {
+    let least = packet_min(destination);
+    if destination.is_ipv4() && session.group.is_ipv4() {
+        return;
+    }
+    let below = session.downstream.iter().chain(&session.second_downstream);
+    let neighbors = below.filter_map(|name| node.neighbors.iter().find(|at| at.name == *name));
+    let ports = neighbors.filter_map(|at| node.ports.iter().position(|port| port.name == at.port));
+    let mut ports: Vec<usize> = ports.collect();
+    ports.sort_unstable();
+    ports.dedup();
+    for i in ports {
+        let port = &node.ports[i];
+        let room = inner_max(port.mtu, session.fec, session.group);
+        if room < least {
+            let message = format!(
+                "port `{}` leaves {room} bytes for packets of session `{}`; {least} is the least that {} allows to count on",
+                port.name,
+                session.name,
+                family(destination)
+            );
+            let outer = overhead(session.group);
+            let hint = format!(
+                "the outer headers take {outer} bytes, and parity some more: write mtu = {} or more",
+                least + (port.mtu - room)
+            );
+            let (at_mtu, at_match) = (format!("port[{i}].mtu"), format!("{path}.match"));
+            findings.error(
+                &[(&at_mtu, ""), (&at_match, "its packets")],
+                Fault::new(message).hint(hint),
+            );
+        }
     }
 }
 
@@ -202,26 +309,65 @@ fn check_clients(path: &str, node: &NodeConfig, session: &SessionConfig, finding
         addresses.map(|(i, client)| (place(i, "address"), (client.address, client.port)));
     check_unique(addresses, findings, |(address, port)| {
         format!(
-            "two clients of session `{}` have the address {address}:{port}",
-            session.name
+            "two clients of session `{}` have the address {}",
+            session.name,
+            SocketAddr::new(*address, *port)
         )
     });
     for (i, client) in clients.iter().enumerate() {
         check_client(&place(i, "address"), node, client, findings);
     }
+    check_families(path, session, findings);
+}
+
+/// Packets are not translated: clients have addresses of the family of what is sent to them. Where the stream does not begin
+/// here, that is known only of the clients together.
+fn check_families(path: &str, session: &SessionConfig, findings: &mut Findings) {
+    let flow = session
+        .flow
+        .map(|flow| (format!("{path}.match.destination"), flow.destination));
+    let clients = session.clients.iter().enumerate();
+    let clients =
+        clients.map(|(i, client)| (format!("{path}.client[{i}].address"), client.address));
+    let mut all: Vec<_> = flow.into_iter().chain(clients).collect();
+    all.retain(|(at, _)| !findings.is_broken(at));
+    let Some((at_first, first)) = all.first() else {
+        return;
+    };
+    for (at, address) in &all {
+        if address.is_ipv4() == first.is_ipv4() {
+            continue;
+        }
+        let message = format!(
+            "the packets of session `{}` are {}, and {address} is an {} address",
+            session.name,
+            family(*first),
+            family(*address)
+        );
+        let hint = "packets are not translated: a client has an address of their IP version";
+        let places = [(at.as_str(), ""), (at_first, "its packets")];
+        findings.error(&places, Fault::new(message).hint(hint));
+    }
 }
 
 fn check_client(at: &str, node: &NodeConfig, client: &ClientConfig, findings: &mut Findings) {
     let (name, address) = (&client.name, client.address);
-    let on_link = node.ports.iter().find(|port| is_on_link(port, address));
-    if !is_host_address(address) || on_link.is_some_and(|port| is_edge(port, address)) {
+    let on_link = node.ports.iter().find(|port| port.is_on_link(address));
+    let is_edge = |port: &PortConfig| port.addresses.iter().any(|own| is_edge(own, address));
+    if is_link_local(address) {
+        let message = format!("{address} is good on one link alone, and nobody says on which");
+        findings.error(&[(at, "")], Fault::new(message));
+    } else if !is_host_address(address) || on_link.is_some_and(is_edge) {
         let fault = Fault::new(format!("{address} is not the address of a host"));
         findings.error(&[(at, "")], fault);
-    } else if node.ports.iter().any(|port| port.address == address) {
+    } else if is_own(node, address) {
         let fault = Fault::new(format!("client `{name}` has this node's own address"));
         findings.error(&[(at, "")], fault);
     } else if on_link.is_none()
-        && node.ports.iter().all(|port| port.gateway.is_none())
+        && node
+            .ports
+            .iter()
+            .all(|port| port.gateway_like(address).is_none())
         && !any_port_unread(node, findings)
     {
         let message = format!("client `{name}` can't be reached: {address} is on no port's subnet");

@@ -266,7 +266,7 @@ fn clients_can_be_reached() {
     expect(
         "10.9.1.2:5004",
         "10.9.1.2:0",
-        "`10.9.1.2:0` is not an IPv4 address and UDP port",
+        "`10.9.1.2:0` is not an IP address and UDP port",
     );
 }
 
@@ -454,4 +454,153 @@ fn a_kernel_interface_has_a_name_of_its_own() {
     );
     assert_eq!(said(kernel, "kernel = true"), Vec::<String>::new());
     assert_eq!(said(kernel, "kernel = false"), Vec::<String>::new());
+}
+
+/// The full file in IPv6, outside and inside.
+fn ipv6() -> String {
+    [
+        ("\"10.0.1.2/30\"", "[\"10.0.1.2/30\", \"fd00:1::2/64\"]"),
+        ("gateway = \"10.0.1.1\"", "gateway = \"fe80::1\""),
+        ("\"10.0.2.1/24\"", "\"fd00:2::1/64\""),
+        ("address = \"10.0.1.1\"", "address = \"fd00:1::1\""),
+        ("address = \"10.0.2.2\"", "address = \"fe80::2\""),
+        ("address = \"10.0.2.3\"", "address = \"fd00:2::3\""),
+        ("239.1.0.1", "ff3e::8000:1"),
+        ("239.1.0.2", "ff3e::8000:2"),
+        ("source = \"10.0.1.1\"", "source = \"fd00:1::1\""),
+        ("source = \"10.0.1.2\"", "source = \"fd00:1::2\""),
+        ("198.51.100.1:5004", "[2001:db8::1]:5004"),
+        ("10.0.2.9", "fd00:2::9"),
+        ("10.9.1.2:5004", "[2001:db8:9::2]:5004"),
+    ]
+    .iter()
+    .fold(FULL.to_owned(), |text, (four, six)| {
+        assert!(text.contains(four), "{four}");
+        text.replace(four, six)
+    })
+}
+
+fn expect6(from: &str, to: &str, message: &str) {
+    let text = ipv6();
+    assert!(text.contains(from), "{from}");
+    let said = match parse("x", &text.replace(from, to)) {
+        Ok(config) => config.warnings.iter().map(ToString::to_string).collect(),
+        Err(errors) => errors.lines(),
+    };
+    assert!(said.iter().any(|line| line.contains(message)), "{said:#?}");
+}
+
+#[test]
+fn all_addresses_may_be_of_ipv6() {
+    let config = parse("x", &ipv6()).unwrap_or_else(|errors| panic!("{:#?}", errors.lines()));
+    let port = &config.node.ports[0];
+    assert_eq!(port.addresses.len(), 2);
+    assert!(port.is_on_link("fd00:1::99".parse().unwrap()));
+}
+
+#[test]
+fn addresses_of_ipv6_are_sane() {
+    expect6(
+        "fd00:2::1/64",
+        "fd00:2::/64",
+        "fd00:2:: is the first or last address of fd00:2::/64",
+    );
+    expect6(
+        "fd00:2::1/64",
+        "fd00:1::9/48",
+        "ports `up` and `down` are in one subnet, fd00:1::/48",
+    );
+    expect6(
+        "\"10.0.1.2/30\", \"fd00:1::2/64\"",
+        "\"fd00:3::2/64\", \"fd00:1::2/64\"",
+        "the port has two IPv6 addresses",
+    );
+    expect6("\"fd00:2::1/64\"", "[]", "the list is empty");
+    expect6(
+        "gateway = \"fe80::1\"",
+        "gateway = [\"fe80::1\", \"fe80::3\"]",
+        "the port has two IPv6 gateways",
+    );
+    expect6(
+        "address = \"fd00:2::3\"",
+        "address = \"fd00:3::3\"",
+        "neighbor `core2` is not on link: fd00:3::3 is not in fd00:2::/64, the subnet of port `down`",
+    );
+    expect6(
+        "address = \"fd00:2::3\"",
+        "address = \"10.0.2.3\"",
+        "10.0.2.3 is not in a subnet of port `down`, which has no IPv4 address",
+    );
+    expect6(
+        "mtu = 1600",
+        "mtu = 1279",
+        "an MTU of 1279 is less than the 1280 that IPv6 demands of a link",
+    );
+    expect6(
+        "[2001:db8:9::2]:5004",
+        "[fe80::7]:5004",
+        "fe80::7 is good on one link alone, and nobody says on which",
+    );
+    expect6(
+        "[2001:db8::1]:5004",
+        "[fe80::7]:5004",
+        "fe80::7 is good on one link alone, and packets to it are not forwarded",
+    );
+}
+
+#[test]
+fn groups_of_ipv6_reach_beyond_a_link() {
+    expect6(
+        "ff3e::8000:1",
+        "fd00::1",
+        "fd00::1 is not a multicast address",
+    );
+    expect6(
+        "ff3e::8000:1",
+        "ff02::8000:1",
+        "ff02::8000:1 has a scope that no router passes on (use one of ff3e::8000:0/97",
+    );
+}
+
+#[test]
+fn what_belongs_together_is_of_one_ip_version() {
+    expect6(
+        "ff3e::8000:1",
+        "239.1.0.1",
+        "the group is an IPv4 address, the source fd00:1::1 an IPv6 one",
+    );
+    expect6(
+        "source = \"fd00:2::9\"",
+        "source = \"10.0.2.9\"",
+        "the source is an IPv4 address, the destination an IPv6 one",
+    );
+    let client =
+        "downstream = [\"lh1\"]\n[[session.client]]\nname = \"c4\"\naddress = \"10.0.1.1:5004\"\n";
+    let last = "match = { destination = \"[2001:db8::1]:5004\", source = \"fd00:2::9\" }\n";
+    expect6(
+        &format!("{last}downstream = [\"lh1\"]\n"),
+        &format!("{last}{client}"),
+        "the packets of session `tv2` are IPv6, and 10.0.1.1 is an IPv4 address",
+    );
+    expect6(
+        "[[session.client]]",
+        "[[session.client]]\nname = \"c0\"\naddress = \"10.0.1.1:5004\"\n[[session.client]]",
+        "the packets of session `tv1` are IPv4, and 2001:db8:9::2 is an IPv6 address",
+    );
+}
+
+#[test]
+fn the_tree_takes_what_ipv6_sources_count_on() {
+    let narrow = "address = \"fd00:2::1/64\"\nmtu = 1351";
+    expect6(
+        "address = \"fd00:2::1/64\"",
+        narrow,
+        "port `down` leaves 1279 bytes for packets of session `tv2`; 1280 is the least that IPv6 allows to count on \
+         (the outer headers take 72 bytes, and parity some more: write mtu = 1352 or more)",
+    );
+    let wide = ipv6().replace(
+        "address = \"fd00:2::1/64\"",
+        &narrow.replace("1351", "1352"),
+    );
+    assert!(parse("x", &wide).is_ok());
 }

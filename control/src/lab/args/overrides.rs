@@ -5,7 +5,7 @@ use std::time::Duration;
 use overlay::wire::{FEC_BLOCK_MAX, FEC_PARITY_MAX};
 
 use crate::config::quantity::{self, QuantityError, Rate};
-use crate::lab::topology::{Delivery, Fec, Overlay, TREES, Topology};
+use crate::lab::topology::{Delivery, Fec, IpVersion, Overlay, TREES, Topology};
 
 /// Changes of links and sessions.
 #[derive(Debug, Default, clap::Args)]
@@ -31,6 +31,12 @@ pub(crate) struct Overrides {
     /// Disjoint trees that every session is sent on.
     #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(trees()))]
     trees: Option<u8>,
+    /// IP version between the routers.
+    #[arg(long, value_name = "4|6")]
+    outer: Option<IpVersion>,
+    /// IP version of sources and clients.
+    #[arg(long, value_name = "4|6")]
+    inner: Option<IpVersion>,
 }
 
 /// Changes of what the sources send.
@@ -55,6 +61,8 @@ impl Overrides {
     /// Makes the changes.
     pub(crate) fn apply(&self, topology: &mut Topology) -> Result<(), String> {
         self.apply_losses(topology)?;
+        topology.outer = self.outer.unwrap_or(topology.outer);
+        topology.inner = self.inner.unwrap_or(topology.inner);
         for session in &mut topology.sessions {
             let settings = &mut session.settings;
             settings.delivery = self.delivery.or(settings.delivery);
@@ -79,7 +87,7 @@ impl Overrides {
     fn apply_losses(&self, topology: &mut Topology) -> Result<(), String> {
         for loss in self.loss.iter().filter(|loss| loss.link.is_none()) {
             for link in &mut topology.links {
-                link.impair.loss = Some(loss.loss.clone());
+                link.settings.impair.loss = Some(loss.loss.clone());
             }
         }
         for loss in &self.loss {
@@ -87,7 +95,7 @@ impl Overrides {
             let link = topology
                 .link_between(a, b)
                 .ok_or_else(|| format!("--loss: there is no link {a}:{b}"))?;
-            topology.links[link].impair.loss = Some(loss.loss.clone());
+            topology.links[link].settings.impair.loss = Some(loss.loss.clone());
         }
         Ok(())
     }

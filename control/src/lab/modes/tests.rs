@@ -47,7 +47,10 @@ fn a_mode_replaces_what_the_file_says() {
     let pull = MODES[0].of(&with_loss(&topology, "7%"));
     assert_eq!(pull.sessions[0].settings.overlay, Some(Overlay::Pull));
     assert_eq!(pull.sessions[0].settings.fec, None);
-    let losses = pull.links.iter().map(|link| link.impair.loss.as_deref());
+    let losses = pull
+        .links
+        .iter()
+        .map(|link| link.settings.impair.loss.as_deref());
     assert!(losses.eq([Some("7%"); 6]));
     let two = MODES[4].of(&topology);
     assert!(has_room(&two, PortKind::AfPacket));

@@ -1,21 +1,25 @@
 //! How a topology becomes a plan, part by part.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use super::node_file::{self, NodeFile};
 use super::tree::Tree;
 use super::{
-    Cable, EndImpair, HOST_MTU, HostPlan, LastHopPlan, NodePlan, PlanError, PortKind, ROUTER_MTU,
+    Cable, EndImpair, HostPlan, LastHopPlan, NodePlan, PlanError, PortKind, ROUTER_MTU,
     SeededImpair, SessionPlan, TreeLink, check_room,
 };
 use crate::config::{self, quantity};
-use crate::lab::topology::{Host, Impair, Session, Topology};
+use crate::lab::topology::{Host, Impair, IpVersion, Link, Session, Topology};
 
 /// Where sources send to.
 const DESTINATION: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const DESTINATION_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// Of the addresses of links: between routers, and of hosts.
+const ROUTERS: u8 = 1;
+const HOSTS: u8 = 128;
 /// Port of the first session; RTP's habit of even ports.
 const FIRST_PORT: u16 = 5004;
 /// Deadline of a session that sets none: the node's own default.
@@ -32,8 +36,10 @@ pub(crate) struct Draft<'t> {
 struct Attachment<'t> {
     /// Router or host at the other end: the name of the port.
     peer: &'t str,
-    address: Ipv4Addr,
-    peer_address: Ipv4Addr,
+    address: IpAddr,
+    peer_address: IpAddr,
+    /// Largest IP packet on it.
+    mtu: u16,
     /// The link between routers, and which end of it this is.
     link: Option<(usize, usize)>,
 }
@@ -65,13 +71,15 @@ impl<'t> Draft<'t> {
 
     /// The router's cables, links first: its `n`-th has the interface `ethN`.
     fn attachments(&self, router: &str) -> Vec<Attachment<'t>> {
+        let (outer, inner) = (self.topology.outer, self.topology.inner);
         let links = self.topology.links.iter().enumerate();
         let links = links.filter_map(|(link, at)| {
             let end = at.between.iter().position(|name| name == router)?;
             Some(Attachment {
                 peer: &at.between[1 - end],
-                address: link_address(1, link, end),
-                peer_address: link_address(1, link, 1 - end),
+                address: link_address(outer, ROUTERS, link, end),
+                peer_address: link_address(outer, ROUTERS, link, 1 - end),
+                mtu: self.link_mtu(at),
                 link: Some((link, end)),
             })
         });
@@ -80,11 +88,17 @@ impl<'t> Draft<'t> {
             .filter(|(_, host)| host.router == router)
             .map(|(index, host)| Attachment {
                 peer: &host.name,
-                address: link_address(128, index, 0),
-                peer_address: link_address(128, index, 1),
+                address: link_address(inner, HOSTS, index, 0),
+                peer_address: link_address(inner, HOSTS, index, 1),
+                mtu: host.mtu,
                 link: None,
             });
         links.chain(hosts).collect()
+    }
+
+    fn link_mtu(&self, link: &Link) -> u16 {
+        let settings = link.settings.or(&self.topology.link_defaults);
+        settings.mtu.unwrap_or(ROUTER_MTU)
     }
 
     fn device(&self, router: &str, peer: &str) -> String {
@@ -100,7 +114,7 @@ impl<'t> Draft<'t> {
             port: at.between[1 - end].clone(),
             impair: SeededImpair {
                 seed: port_seed(self.topology.seed, link, end),
-                impair: at.impair.or(&self.topology.link_defaults),
+                impair: at.settings.or(&self.topology.link_defaults).impair,
             },
         }
     }
@@ -151,12 +165,8 @@ impl<'t> Draft<'t> {
         let port = |(index, at): (usize, Attachment<'_>)| node_file::Port {
             name: at.peer.to_string(),
             device: format!("{driver}:eth{index}"),
-            address: format!("{}/30", at.address),
-            mtu: if at.link.is_some() {
-                ROUTER_MTU
-            } else {
-                HOST_MTU
-            },
+            address: format!("{}/{}", at.address, prefix_len(at.address)),
+            mtu: at.mtu,
             impair: at
                 .link
                 .map(|(link, end)| self.end_impair(link, end).impair)
@@ -190,24 +200,29 @@ impl<'t> Draft<'t> {
     fn node_session(&self, router: &str, index: usize, session: &Session) -> node_file::Session {
         let tree = &self.trees[index];
         let ingress = router_of(self.topology, &session.source);
+        let group = group(self.topology.outer, session, index);
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_string).collect();
         let settings = session.settings.or(&self.topology.session_defaults);
         node_file::Session {
             id: session.number(index),
             name: session.name.clone(),
-            group: group(session, index).to_string(),
-            // The first address of the ingress names it, whichever port the tree leaves by.
+            group: group.to_string(),
+            // The first address of the ingress names it, whichever port the tree leaves by. Where it is the only router,
+            // and has none of the family, any will do.
             source: self
                 .attachments(ingress)
-                .first()
-                .map_or(Ipv4Addr::UNSPECIFIED, |at| at.address)
+                .iter()
+                .find(|at| at.address.is_ipv4() == group.is_ipv4())
+                .map_or(link_address(self.topology.outer, ROUTERS, 0, 0), |at| {
+                    at.address
+                })
                 .to_string(),
             upstream: owned(tree.upstream(router)),
             downstream: owned(tree.downstream(router)),
             second_upstream: owned(tree.second_upstream(router)),
             second_downstream: owned(tree.second_downstream(router)),
             flow: (router == ingress).then(|| node_file::Match {
-                destination: destination(index).to_string(),
+                destination: destination(self.topology.inner, index).to_string(),
                 source: host_address(self.topology, &session.source).to_string(),
             }),
             client: clients(self.topology, session, router)
@@ -227,8 +242,9 @@ impl<'t> Draft<'t> {
             .map(|(index, host)| HostPlan {
                 name: host.name.clone(),
                 device: "eth0".to_string(),
-                address: link_address(128, index, 1),
-                gateway: link_address(128, index, 0),
+                address: host_on_link(self.topology, index),
+                gateway: link_address(self.topology.inner, HOSTS, index, 0),
+                mtu: host.mtu,
             })
             .collect()
     }
@@ -241,7 +257,7 @@ impl<'t> Draft<'t> {
                     (a.clone(), self.device(a, b)),
                     (b.clone(), self.device(b, a)),
                 ],
-                mtu: ROUTER_MTU,
+                mtu: self.link_mtu(link),
             }
         });
         let hosts = self.topology.hosts.iter().map(|host| Cable {
@@ -249,7 +265,7 @@ impl<'t> Draft<'t> {
                 (host.router.clone(), self.device(&host.router, &host.name)),
                 (host.name.clone(), "eth0".to_string()),
             ],
-            mtu: HOST_MTU,
+            mtu: host.mtu,
         });
         links.chain(hosts).collect()
     }
@@ -270,7 +286,7 @@ impl<'t> Draft<'t> {
             name: session.name.clone(),
             ingress: router_of(topology, &session.source).to_string(),
             source: session.source.clone(),
-            destination: destination(index),
+            destination: destination(topology.inner, index),
             rate: settings.rate.unwrap_or_else(|| topology.rate.clone()),
             delivery: settings.delivery.unwrap_or_default(),
             deadline: settings
@@ -314,10 +330,28 @@ impl<'t> Draft<'t> {
     }
 }
 
-/// The address of end `end` of the `index`-th link of the range that begins at 10.`base`.0.0.
-fn link_address(base: u8, index: usize, end: usize) -> Ipv4Addr {
-    let second = base + (index / 256) as u8;
-    Ipv4Addr::new(10, second, (index % 256) as u8, end as u8 + 1)
+/// The address of end `end` of the `index`-th link of the range that begins at 10.`base`.0.0, or at fd00:0:`base`::.
+fn link_address(version: IpVersion, base: u8, index: usize, end: usize) -> IpAddr {
+    match version {
+        IpVersion::V4 => {
+            let second = base + (index / 256) as u8;
+            Ipv4Addr::new(10, second, (index % 256) as u8, end as u8 + 1).into()
+        }
+        IpVersion::V6 => {
+            let host = end as u16 + 1;
+            Ipv6Addr::new(0xfd00, 0, base.into(), index as u16, 0, 0, 0, host).into()
+        }
+    }
+}
+
+/// Of a link: room for two, or what every IPv6 link has.
+fn prefix_len(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 30 } else { 64 }
+}
+
+fn host_on_link(topology: &Topology, index: usize) -> (IpAddr, u8) {
+    let address = link_address(topology.inner, HOSTS, index, 1);
+    (address, prefix_len(address))
 }
 
 /// Each end of each link has random numbers of its own.
@@ -326,27 +360,32 @@ fn port_seed(seed: u64, link: usize, end: usize) -> u64 {
     (seed.wrapping_mul(1_000_003) + (link * 2 + end) as u64) & (u64::MAX >> 1)
 }
 
-fn group(session: &Session, index: usize) -> Ipv4Addr {
+fn group(version: IpVersion, session: &Session, index: usize) -> IpAddr {
     let low = index as u16 + 1;
-    session
-        .group
-        .unwrap_or(Ipv4Addr::new(239, 1, (low >> 8) as u8, low as u8))
+    session.group.unwrap_or(match version {
+        IpVersion::V4 => Ipv4Addr::new(239, 1, (low >> 8) as u8, low as u8).into(),
+        IpVersion::V6 => Ipv6Addr::new(0xff3e, 0, 0, 0, 0, 0, 0x8000, low).into(),
+    })
 }
 
-fn destination(index: usize) -> SocketAddrV4 {
-    SocketAddrV4::new(DESTINATION, FIRST_PORT + 2 * index as u16)
+fn destination(version: IpVersion, index: usize) -> SocketAddr {
+    let address = match version {
+        IpVersion::V4 => DESTINATION.into(),
+        IpVersion::V6 => DESTINATION_IPV6.into(),
+    };
+    SocketAddr::new(address, FIRST_PORT + 2 * index as u16)
 }
 
-fn client_address(topology: &Topology, host: &Host, index: usize) -> SocketAddrV4 {
-    SocketAddrV4::new(
+fn client_address(topology: &Topology, host: &Host, index: usize) -> SocketAddr {
+    SocketAddr::new(
         host_address(topology, &host.name),
-        destination(index).port(),
+        destination(topology.inner, index).port(),
     )
 }
 
-fn host_address(topology: &Topology, name: &str) -> Ipv4Addr {
+fn host_address(topology: &Topology, name: &str) -> IpAddr {
     let index = topology.hosts.iter().position(|host| host.name == name);
-    link_address(128, index.unwrap_or(0), 1)
+    host_on_link(topology, index.unwrap_or(0)).0
 }
 
 fn router_of<'t>(topology: &'t Topology, host: &str) -> &'t str {

@@ -63,6 +63,34 @@ fn the_cables_and_sessions_of_a_diamond() {
 }
 
 #[test]
+fn each_ip_version_goes_inside_each() {
+    for (outer, inner) in [(4, 6), (6, 4), (6, 6)] {
+        let text = format!("outer = {outer}\ninner = {inner}\n{DIAMOND}");
+        let plan = plan(&text);
+        for node in &plan.nodes {
+            let config = config::parse(&node.name, &node.config).unwrap();
+            assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+            let session = &config.node.sessions[0];
+            assert_eq!(session.group.is_ipv6(), outer == 6);
+            let neighbors = &config.node.neighbors;
+            assert!(
+                neighbors
+                    .iter()
+                    .all(|at| at.address.is_ipv6() == (outer == 6))
+            );
+        }
+        let session = &plan.sessions[0];
+        assert_eq!(session.destination.is_ipv6(), inner == 6);
+        assert_eq!(plan.hosts[0].gateway.is_ipv6(), inner == 6);
+    }
+    let error = Topology::parse("test.toml", &format!("outer = 5\n{DIAMOND}")).unwrap_err();
+    assert!(
+        error.to_string().contains("an IP version is 4 or 6"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_backup_carries_the_tree_as_well() {
     let link = |from: &str, to: &str| TreeLink {
         from: from.to_string(),

@@ -48,7 +48,7 @@ impl Topology {
             ));
         }
         problems.duration("node: hold_down", Some(&self.node.hold_down));
-        problems.impair("link_defaults", &self.link_defaults);
+        problems.impair("link_defaults", &self.link_defaults.impair);
         problems.settings("session_defaults", &self.session_defaults);
     }
 
@@ -99,7 +99,7 @@ impl Topology {
             } else if self.link_between(a, b) != Some(index) {
                 problems.add(format!("{place}: the two routers have a link already"));
             }
-            problems.impair(&place, &link.impair);
+            problems.impair(&place, &link.settings.impair);
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Event, Link, Session};
+use super::{Event, Link, LinkSettings, Session};
 
 /// A table whose own keys are taken one by one and whose rest is a group of settings. Flattening would do this, but then
 /// unknown keys would pass unnoticed.
@@ -37,6 +37,17 @@ impl TryFrom<Entry> for Link {
     fn try_from(mut entry: Entry) -> Result<Link, String> {
         Ok(Link {
             between: entry.need("between")?,
+            settings: entry.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<Entry> for LinkSettings {
+    type Error = String;
+
+    fn try_from(mut entry: Entry) -> Result<LinkSettings, String> {
+        Ok(LinkSettings {
+            mtu: entry.take("mtu")?,
             impair: entry.rest()?,
         })
     }

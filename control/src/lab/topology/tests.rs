@@ -26,7 +26,10 @@ fn error(text: &str) -> String {
 #[test]
 fn a_link_and_an_event_carry_their_impairment_beside_their_own_keys() {
     let topology = Topology::parse("two.toml", GOOD).unwrap();
-    assert_eq!(topology.links[0].impair.delay.as_deref(), Some("1ms"));
+    assert_eq!(
+        topology.links[0].settings.impair.delay.as_deref(),
+        Some("1ms")
+    );
     assert_eq!(topology.events[0].impair.loss.as_deref(), Some("100%"));
     assert_eq!(
         topology.sessions[0].settings.deadline.as_deref(),

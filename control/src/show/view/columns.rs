@@ -311,7 +311,11 @@ fn budget(row: &Value) -> String {
 }
 
 fn address(row: &Value) -> String {
-    format!("{}:{}", text(&row["address"]), text(&row["port"]))
+    let (address, port) = (text(&row["address"]), text(&row["port"]));
+    match address.contains(':') {
+        true => format!("[{address}]:{port}"),
+        false => format!("{address}:{port}"),
+    }
 }
 
 fn since(row: &Value, key: &str, now_unix_ms: u64) -> String {

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checksum::Sum;
-use crate::frame::{Local, Mac, Parsed, parse};
+use crate::frame::{Addresses, Local, Mac, Parsed, parse};
 
 const LOCAL: Local = Local {
     mac: Mac([2, 0, 0, 0, 0, 1]),
-    address: Ipv4Addr::new(10, 0, 0, 1),
+    ipv4: Some(Ipv4Addr::new(10, 0, 0, 1)),
+    ipv6: None,
     tree_port: 7451,
     overlay_port: 7452,
     verify_payload: false,
@@ -59,7 +60,7 @@ fn data(session: u8, dscp_ttl: (u8, u8), sequence: u64, payload: &[u8]) -> Vec<u
     let inner = &flow(session, dscp_ttl, payload)[ETHERNET_LEN..];
     let ip = ip([10, 9, 9, 9], GROUP.octets(), (dscp_ttl.0, 16));
     let body = [&header.emit()[..], inner].concat();
-    frame(Mac::multicast(GROUP), ip, (50_000, 7451), &body)
+    frame(Mac::of_ipv4_group(GROUP), ip, (50_000, 7451), &body)
 }
 
 /// Spoils some bytes; with `seal`, the outer IP checksum is then made right again, and the inner one where there is one.
@@ -122,8 +123,11 @@ proptest! {
         prop_assert_eq!(usize::from(inner.header.len), INNER_LEN);
         prop_assert_eq!(inner.header.packet_len(), usize::from(packet.len));
         prop_assert_eq!(inner.header.dscp_ecn, packet.dscp_ecn);
-        prop_assert_eq!(inner.header.source, Ipv4Addr::new(192, 0, 2, 5));
-        prop_assert_eq!(inner.header.destination, Ipv4Addr::new(198, 51, 100, 1));
+        let addresses = Addresses::V4 {
+            source: Ipv4Addr::new(192, 0, 2, 5),
+            destination: Ipv4Addr::new(198, 51, 100, 1),
+        };
+        prop_assert_eq!(inner.header.addresses, addresses);
         prop_assert_eq!((inner.header.source_port, inner.header.destination_port), (4000, 5004));
     }
 

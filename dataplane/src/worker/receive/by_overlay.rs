@@ -1,6 +1,6 @@
 //! What neighbors send over the overlay.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use overlay::wire::{Header, Hello, Kind, NakRanges};
 use overlay::{Instant, NeighborId, Reject};
@@ -16,7 +16,7 @@ impl Worker {
     pub(super) fn receive_unicast(
         &mut self,
         now: Instant,
-        from: (PortIndex, Ipv4Addr),
+        from: (PortIndex, IpAddr),
         header: &Header,
         (mbuf, inner): (Mbuf, Inner),
     ) -> Result<(), DropReason> {
@@ -34,7 +34,7 @@ impl Worker {
     pub(in crate::worker) fn receive_control(
         &mut self,
         now: Instant,
-        from: (PortIndex, Ipv4Addr),
+        from: (PortIndex, IpAddr),
         header: &Header,
         body: &[u8],
     ) -> Result<(), DropReason> {
@@ -68,19 +68,19 @@ impl Worker {
         Ok(())
     }
 
-    /// A neighbor that speaks has told its Ethernet address: what is owed to it need not wait for ARP.
+    /// A neighbor that speaks has told its Ethernet address: what is owed to it need not wait until it is found.
     pub(in crate::worker) fn hear(
         &mut self,
         now: Instant,
-        (port, address): (PortIndex, Ipv4Addr),
+        (port, address): (PortIndex, IpAddr),
         station: Mac,
     ) {
-        if self.arp.hear(now, port, address, station) {
+        if self.next_hops.hear(now, port, address, station) {
             self.set_next_hop(port, address, Some(station));
         }
     }
 
-    fn neighbor_at(&self, from: (PortIndex, Ipv4Addr)) -> Result<NeighborId, DropReason> {
+    fn neighbor_at(&self, from: (PortIndex, IpAddr)) -> Result<NeighborId, DropReason> {
         self.by_address
             .get(&from)
             .copied()

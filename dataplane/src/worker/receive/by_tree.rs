@@ -132,7 +132,7 @@ impl Worker {
             .find(header.session)
             .ok_or(DropReason::SessionUnknown)?;
         let route = self.route(index).ok_or(DropReason::SessionUnknown)?;
-        if (channel.source, channel.group) != (route.source, route.group) {
+        if channel.addresses != route.channel {
             return Err(DropReason::ChannelWrong);
         }
         let mut unresolved = None;

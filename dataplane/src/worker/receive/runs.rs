@@ -57,6 +57,7 @@ impl Worker {
         let session = self.node.source_run(now, index);
         let mut session = session.ok_or(DropReason::FlowUnknown)?;
         let template = encap.prepare(route.ttl, &session.header(ingress_ns), inner);
+        let template = template.ok_or(DropReason::ChannelWrong)?;
         let port = &mut self.ports[usize::from(out.0)];
         let FlowRun { like, first, rest } = run;
         let mut next = Some(first);

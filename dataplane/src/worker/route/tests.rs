@@ -4,17 +4,26 @@ use super::*;
 use crate::client::ClientEntry;
 use crate::worker::{Client, ClientKey};
 use overlay::SessionId;
+use std::net::Ipv4Addr;
 
 use crate::fec::Record;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const LOCAL: Local = Local {
+    mac: MAC,
+    ipv4: None,
+    ipv6: None,
+    tree_port: 7451,
+    overlay_port: 7452,
+    verify_payload: true,
+};
 
 fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
     let config = SessionConfig {
         id: SessionId(1),
         name: "tv1".into(),
-        group: Ipv4Addr::new(239, 1, 0, 1),
-        source: Ipv4Addr::new(10, 0, 1, 1),
+        group: Ipv4Addr::new(239, 1, 0, 1).into(),
+        source: Ipv4Addr::new(10, 0, 1, 1).into(),
         ttl: 16,
         upstream: Vec::new(),
         downstream: Vec::new(),
@@ -34,14 +43,15 @@ fn route(fec: Option<Fec>, ports: &[RoutePort]) -> Route {
         worker: None,
         clients: Vec::new(),
     };
-    Route::new(&config, PerTree::default(), ports, [7451, 7452])
+    let channel = Addresses::new(config.source, config.group).unwrap();
+    Route::new(&config, channel, PerTree::default(), ports, [7451, 7452])
 }
 
 /// Clients of these keys, each with how much it catches up.
 fn clients<const N: usize>(keys: [(u64, u64); N]) -> Clients {
     let mut clients = Clients::with_capacity(N);
     for (key, catch_up_ms) in keys {
-        let address = Ipv4Addr::new(10, 9, 1, key as u8);
+        let address = Ipv4Addr::new(10, 9, 1, key as u8).into();
         let client = Client {
             key: ClientKey(key),
             from: Seq(0),
@@ -50,18 +60,20 @@ fn clients<const N: usize>(keys: [(u64, u64); N]) -> Clients {
         };
         clients.push(client, ClientEntry::new(address, 5004, PortIndex(0), MAC));
     }
-    clients.resolve(|_, _, _| Some(MAC));
     clients
+}
+
+/// Puts clients in the place of others, and returns those.
+fn replace(route: &mut Route, fresh: Clients, from: u64) -> Clients {
+    route.clients.replace(fresh, Seq(from), |_, _| Some(MAC))
 }
 
 #[test]
 fn a_client_that_joined_late_gets_all_of_the_next_epoch() {
     let mut route = route(None, &[]);
     route.follow_epoch(Some(Epoch(1)));
-    route.clients.replace(clients([(1, 0)]), Seq(1));
-    route
-        .clients
-        .replace(clients([(1, 0), (2, 0)]), Seq(50_000));
+    replace(&mut route, clients([(1, 0)]), 1);
+    replace(&mut route, clients([(1, 0), (2, 0)]), 50_000);
     route.follow_epoch(Some(Epoch(1)));
     let from = |route: &Route| Vec::from_iter(route.clients.iter().map(|(client, _)| client.from));
     assert_eq!(from(&route), [Seq(1), Seq(50_000)]);
@@ -73,7 +85,7 @@ fn a_client_that_joined_late_gets_all_of_the_next_epoch() {
 fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
     let mut route = route(None, &[]);
     let late = (2, 500);
-    route.clients.replace(clients([(1, 0), late]), Seq(9));
+    replace(&mut route, clients([(1, 0), late]), 9);
     route.follow_epoch(Some(Epoch(2)));
     let caught = |route: &Route| {
         let clients = route.clients.iter();
@@ -81,9 +93,7 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
     };
     assert_eq!(caught(&route), [false, true]);
     assert!(!route.clients.all_take(Seq(1_000_000)));
-    route
-        .clients
-        .replace(clients([(1, 0), late, (3, 0)]), Seq(9));
+    replace(&mut route, clients([(1, 0), late, (3, 0)]), 9);
     assert_eq!(
         caught(&route),
         [false, true, false],
@@ -92,7 +102,7 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
     assert!(route.clients.serve_from(ClientKey(2), Seq(12)));
     let takes_all = |seq| route.clients.all_take(Seq(seq));
     assert_eq!((takes_all(11), takes_all(12)), (false, true));
-    route.clients.replace(clients([(1, 0), late]), Seq(50));
+    replace(&mut route, clients([(1, 0), late]), 50);
     assert_eq!(
         route.clients.iter().nth(1).map(|(client, _)| client.from),
         Some(Seq(12)),
@@ -104,7 +114,7 @@ fn a_client_that_catches_up_is_not_served_with_the_others_whatever_the_epoch() {
 #[test]
 fn each_tree_has_its_branches_and_the_narrowest_of_all_limits_packets() {
     let port = |mtu| RoutePort {
-        mac: MAC,
+        local: LOCAL,
         mtu,
         mtu_max: mtu,
     };
@@ -143,7 +153,7 @@ fn parity_takes_its_share_of_the_mtu() {
     let mut route = route(
         fec,
         &[RoutePort {
-            mac: MAC,
+            local: LOCAL,
             mtu: 1500,
             mtu_max: 1600,
         }],
@@ -160,4 +170,32 @@ fn parity_takes_its_share_of_the_mtu() {
     };
     let coded = parity.codec.encode(2, [record(), record()].into_iter());
     assert_eq!(coded, Ok(()), "it is made for the widest that may come");
+}
+
+#[test]
+fn only_next_hops_that_are_new_or_gone_are_looked_up() {
+    let mut route = route(None, &[]);
+    replace(&mut route, clients([(1, 0), (2, 0), (3, 0)]), 1);
+    // One of them moves to another next hop.
+    let moved = IpAddr::from([10, 9, 1, 77]);
+    let mut fresh = Clients::with_capacity(3);
+    for (client, entry) in clients([(1, 0), (3, 0), (4, 0)]).iter() {
+        let mut client = client.clone();
+        if client.key == ClientKey(3) {
+            client.next_hop = moved;
+        }
+        fresh.push(client, entry.clone());
+    }
+    let mut asked = Vec::new();
+    let old = route.clients.replace(fresh, Seq(5), |_, next_hop| {
+        asked.push(next_hop);
+        Some(MAC)
+    });
+    let hop = |host| Ipv4Addr::new(10, 9, 1, host);
+    assert_eq!(asked, [moved, hop(4).into()]);
+    let gone = old
+        .leavers(&route.clients)
+        .map(|(client, _)| client.next_hop);
+    assert_eq!(Vec::from_iter(gone), [hop(2), hop(3)]);
+    assert!(route.clients.all_take(Seq(5)), "all are resolved");
 }

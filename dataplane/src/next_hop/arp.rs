@@ -6,11 +6,8 @@ use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::drops::DropReason;
-use crate::frame::{ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, EthernetHeader, Mac};
+use crate::frame::{ETHERTYPE_ARP, ETHERTYPE_IPV4, EthernetHeader, Mac, ShortFrame};
 
-/// Length of the ARP frames that are sent, in bytes: Ethernet's shortest without its checksum, since not every device
-/// pads.
-pub(crate) const ARP_FRAME_LEN: usize = 60;
 /// Hardware type of Ethernet.
 const HARDWARE_ETHERNET: u16 = 1;
 /// Lengths of an Ethernet and an IPv4 address.
@@ -92,7 +89,7 @@ impl ArpPacket {
     }
 
     /// The frame that answers this request: the target is at `mac`.
-    pub(super) fn answer(&self, mac: Mac) -> [u8; ARP_FRAME_LEN] {
+    pub(super) fn answer(&self, mac: Mac) -> ShortFrame {
         ArpPacket {
             operation: ArpOperation::Reply,
             sender_mac: mac,
@@ -104,7 +101,7 @@ impl ArpPacket {
     }
 
     /// The packet as a frame to the station (or all stations) `to`.
-    pub(crate) fn emit(&self, to: Mac) -> [u8; ARP_FRAME_LEN] {
+    pub(crate) fn emit(&self, to: Mac) -> ShortFrame {
         let ethernet = EthernetHeader {
             destination: to,
             source: self.sender_mac,
@@ -120,10 +117,6 @@ impl ArpPacket {
             target_mac: self.target_mac,
             target: self.target.octets(),
         };
-        let mut frame = [0; ARP_FRAME_LEN];
-        let (head, rest) = frame.split_at_mut(ETHERNET_LEN);
-        head.copy_from_slice(ethernet.as_bytes());
-        rest[..size_of::<RawArp>()].copy_from_slice(raw.as_bytes());
-        frame
+        ShortFrame::of(&[ethernet.as_bytes(), raw.as_bytes()])
     }
 }
