@@ -89,6 +89,8 @@ pub struct PortConfig {
     /// Whether UDP checksums are verified over payloads too, not over headers alone: for links without a frame check
     /// sequence.
     pub verify_payload: bool,
+    /// Shortest payload that is chained to a header rather than copied behind it, in bytes; measured at start if `None`.
+    pub chain_from: Option<u16>,
     /// What to do to packets on their way in, for labs.
     pub impairment: Option<Impairment>,
     /// The kernel interface that gets what is not for the node; `None` for none.

@@ -36,6 +36,7 @@ mod rx;
 mod sizing;
 mod snapshot;
 mod tap;
+mod threshold;
 mod tx;
 mod worker;
 

@@ -209,6 +209,13 @@ impl Pool {
         self.data_room
     }
 
+    /// Bytes that fit into a fresh buffer.
+    #[must_use]
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        (self.data_room - HEADROOM).into()
+    }
+
     pub(crate) fn raw(&self) -> NonNull<dpdk_sys::rte_mempool> {
         self.raw
     }

@@ -43,8 +43,9 @@ pub struct PortSnapshot {
     pub mtu: u16,
     /// As configured: the kernel interface below may take less.
     pub configured_mtu: u16,
-    /// Whether copies go out as header and shared payload (else as linear copies).
-    pub chained: bool,
+    /// Shortest payload that goes out chained to a header, in bytes: shorter ones are copied behind it. Absent where the
+    /// device can't send chains.
+    pub chain_from: Option<u16>,
     /// Frames received, before any impairment.
     pub rx_packets: u64,
     /// Bytes received.

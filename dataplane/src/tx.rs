@@ -100,25 +100,61 @@ impl TxBuffer {
         Ok(())
     }
 
+    /// Puts copies of a payload at the end, chained to their headers or copied behind them.
+    #[inline]
+    pub(crate) fn push_each<const LEN: usize, const N: usize>(
+        &mut self,
+        buffers: Burst<N>,
+        (payload, chained): (&SharedPayload, bool),
+        headers: impl Iterator<Item = impl FnOnce(&mut [u8; LEN])>,
+    ) {
+        if chained {
+            self.push_chains(buffers, payload, headers);
+        } else {
+            self.push_copies(buffers, payload.data(), headers);
+        }
+    }
+
     /// Puts copies of a payload at the end, each with one of `headers` before it, in one of `buffers`, whatever those were
     /// used for before. The caller has checked that there is room, for the frames and in the buffers.
     #[inline]
-    pub(crate) fn push_chains<const LEN: usize, const N: usize>(
+    fn push_chains<const LEN: usize, const N: usize>(
         &mut self,
         buffers: Burst<N>,
         payload: &SharedPayload,
         headers: impl Iterator<Item = impl FnOnce(&mut [u8; LEN])>,
     ) {
-        let len = LEN + payload.len();
-        if len > self.max_frame_len {
-            self.counters.oversize += buffers.len() as u64;
-            return;
-        }
-        let before = self.frames.len();
         let mut lent = payload.lend(buffers.len() as u16);
         let frames = buffers
             .zip(headers)
             .filter_map(|(buffer, write)| Frame::chain_lent::<LEN>(buffer, &mut lent, write));
+        self.push_all(frames, LEN + payload.len());
+    }
+
+    /// The same, with the payload copied behind each header.
+    #[inline]
+    fn push_copies<const LEN: usize, const N: usize>(
+        &mut self,
+        buffers: Burst<N>,
+        payload: &[u8],
+        headers: impl Iterator<Item = impl FnOnce(&mut [u8; LEN])>,
+    ) {
+        let frames = buffers.zip(headers).filter_map(|(mut buffer, write)| {
+            write(buffer.restart::<LEN>()?);
+            buffer.append(payload.len())?.copy_from_slice(payload);
+            Some(buffer.into())
+        });
+        self.push_all(frames, LEN + payload.len());
+    }
+
+    /// Puts frames of this length at the end, for which there is room.
+    #[inline]
+    fn push_all(&mut self, frames: impl Iterator<Item = Frame>, len: usize) {
+        if len > self.max_frame_len {
+            self.counters.oversize += frames.count() as u64;
+            return;
+        }
+        let before = self.frames.len();
         let places = self.frames.spare_capacity_mut().iter_mut();
         let put = places
             .zip(frames)

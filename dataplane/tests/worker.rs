@@ -136,6 +136,7 @@ fn bench() -> Bench {
         gateways: Vec::new(),
         mtu: MTU,
         verify_payload: false,
+        chain_from: None,
         impairment: None,
         // Where the host is.
         kernel: (*name == "edge").then(|| KernelConfig {

@@ -123,6 +123,7 @@ fn port_keys(old: &[PortConfig], new: &[PortConfig], workers: usize) -> Vec<Stri
                 rate(old) == rate(new) || interface(old) != interface(new),
             ),
             ("verify_payload", old.verify_payload == new.verify_payload),
+            ("chain_from", old.chain_from == new.chain_from),
         ]);
         keys.extend(changed.iter().map(|key| format!("port.{}.{key}", new.name)));
     }

@@ -146,6 +146,7 @@ fn port(table: &mut Table<'_>, place: (usize, usize)) -> PortConfig {
         gateways: gateways.unwrap_or_default(),
         mtu,
         verify_payload: table.or("verify_payload", verify_payload, field::flag),
+        chain_from: table.optional("chain_from", field::integer(0..=9_600)),
         impairment: table.nested("impair", impairment),
     }
 }

@@ -35,6 +35,7 @@ address = "10.0.1.2/30"
 gateway = "10.0.1.1"
 mtu = 1600
 verify_payload = false
+chain_from = 200
 impair = { seed = 7, loss = "2%", burst_loss = { loss = "1%", mean = 50 }, delay = "1ms", jitter = "2ms", reorder = "3%", duplicate = "4%", rate = "100Mbps" }
 [[port]]
 name = "down"

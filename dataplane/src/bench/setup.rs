@@ -100,6 +100,7 @@ fn port(workload: &Workload, place: u16) -> PortConfig {
         },
         mtu: workload.size + OVERHEAD as u16,
         verify_payload: false,
+        chain_from: None,
         impairment: None,
         kernel: None,
     }

@@ -95,7 +95,6 @@ impl Model {
             downs: self.downs(place),
             mtu: link.mtu,
             configured_mtu: config.mtu,
-            chained: port.chained(),
             kernel: config.kernel.as_ref().map(|kernel| KernelSnapshot {
                 interface: kernel.interface.clone(),
                 ..KernelSnapshot::default()

@@ -24,6 +24,7 @@ use crate::pool::{HEADROOM, Pool, PoolError, memory_mb};
 use crate::port::{Port, PortError};
 use crate::rx::RxQueue;
 use crate::sizing::{headers_needed, packets_needed};
+use crate::threshold::chain_from;
 use crate::tx::{CAPACITY, Relay, TxBuffer};
 use crate::worker::{
     Clock, Command, EventQueue, Idler, KernelPort, Parts, Peers, Pools, Reply, RoutePort, Worker,
@@ -37,8 +38,8 @@ const COMMANDS: usize = 64;
 /// Events kept for a control plane that does not fetch them.
 const EVENTS: usize = 256;
 /// Room for headers: Ethernet, outer IP and UDP, treecast, inner IP with options, inner UDP (134 bytes), or a small
-/// frame of the protocol, in whole cache lines.
-const HEADER_ROOM: u16 = 192;
+/// frame of the protocol; and for a payload that is cheaper copied than chained. In whole cache lines.
+const HEADER_ROOM: u16 = 320;
 const _: () = assert!(HEADER_ROOM as usize >= MAX_HEADERS);
 /// What an epoch counts: a node or session that begins anew half a second later has another one, and a clock that is
 /// off by hours still tells older from newer.
@@ -209,6 +210,7 @@ fn open_ports(config: &NodeConfig, pools: &Pools) -> Result<Opened, StartError> 
     let mut of_workers: Vec<Vec<WorkerPort>> = Vec::new();
     of_workers.resize_with(config.workers, Vec::new);
     let udp_ports = [config.tree_port, config.overlay_port];
+    let measured = chain_from(&pools.packets, &pools.headers);
     let mut kernel = Kernel::new()?;
     let count = config.workers as u16;
     for port in &config.ports {
@@ -216,7 +218,7 @@ fn open_ports(config: &NodeConfig, pools: &Pools) -> Result<Opened, StartError> 
             Port::open_for(&port.name, &port.device, port.mtu, (&pools.packets, count))?;
         let queues = share(rx, tx, config.workers);
         for (place, ((rx, tx, relays), worker)) in queues.zip(&mut of_workers).enumerate() {
-            let mut own = WorkerPort::new(port, udp_ports, &opened, (rx, tx));
+            let mut own = WorkerPort::new(port, udp_ports, (&opened, measured), (rx, tx));
             own.relays = relays;
             if place == 0 {
                 own.kernel = open_kernel_port(&mut kernel, port, &own)?;

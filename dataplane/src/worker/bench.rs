@@ -8,6 +8,7 @@ use super::{Pools, Worker};
 use crate::chain::Frame;
 use crate::drops::DropReason;
 use crate::frame::{Mac, PortIndex};
+use crate::threshold::NEVER;
 
 impl Worker {
     /// The buffers.
@@ -59,7 +60,7 @@ impl Worker {
 
     /// Has copies for `port` be linear.
     pub(crate) fn forbid_chains(&mut self, port: PortIndex) {
-        self.ports[usize::from(port.0)].chained = false;
+        self.ports[usize::from(port.0)].chain_from = NEVER;
     }
 
     /// The life of the first session, which begins here.

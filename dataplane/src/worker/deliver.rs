@@ -282,17 +282,23 @@ impl Copies<'_> {
     /// was sent, since something stands in the way that has to be looked at for each of them.
     #[inline]
     fn send_batch(&self, clients: &mut [ClientEntry], port: &mut WorkerPort) -> bool {
-        let chained = port.chained && self.payload.can_be_chained();
+        let chained = port.chains(self.payload);
+        let is_possible = if chained {
+            self.payload.can_be_chained()
+        } else {
+            COPY_HEADERS_IPV6 + self.payload.len() <= self.pools.headers.room()
+        };
         // All clients of a session have addresses of one family.
         let suits = clients
             .first()
             .is_some_and(|client| self.packet.suits(client));
-        if !chained || !suits || self.is_too_big(port) || !port.has_room_for(clients.len()) {
+        if !is_possible || !suits || self.is_too_big(port) || !port.has_room_for(clients.len()) {
             return false;
         }
         let Some(buffers) = self.pools.headers.take::<CHUNK>(clients.len()) else {
             return false;
         };
+        let payload = (self.payload, chained);
         match self.packet {
             Template::V4(packet) => {
                 let headers = clients.iter_mut().map(|client| {
@@ -300,7 +306,7 @@ impl Copies<'_> {
                     move |area: &mut CopyHeaders| client.fill(area, packet)
                 });
                 port.tx
-                    .push_chains::<COPY_HEADERS, CHUNK>(buffers, self.payload, headers);
+                    .push_each::<COPY_HEADERS, CHUNK>(buffers, payload, headers);
             }
             Template::V6(packet) => {
                 let headers = clients.iter_mut().map(|client| {
@@ -308,7 +314,7 @@ impl Copies<'_> {
                     move |area: &mut CopyHeadersIpv6| client.fill_ipv6(area, packet)
                 });
                 port.tx
-                    .push_chains::<COPY_HEADERS_IPV6, CHUNK>(buffers, self.payload, headers);
+                    .push_each::<COPY_HEADERS_IPV6, CHUNK>(buffers, payload, headers);
             }
         }
         port.flush_bursts();

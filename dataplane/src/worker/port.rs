@@ -19,6 +19,7 @@ use crate::payload::SharedPayload;
 use crate::pool::Pool;
 use crate::rx::RxQueue;
 use crate::snapshot::ImpairmentSnapshot;
+use crate::threshold::NEVER;
 use crate::tx::{BURST, Relay, TxBuffer};
 
 /// How long a device may refuse all frames before those that wait are given up: longer than any pause of a link.
@@ -33,7 +34,8 @@ pub(crate) struct WorkerPort {
     pub(crate) local: Local,
     pub(crate) mtu: u16,
     is_up: bool,
-    pub(crate) chained: bool,
+    /// Shortest payload that is chained to a header, in bytes; [`NEVER`] where the device can't.
+    pub(crate) chain_from: u16,
     /// `None` where other workers have all queues that the device has.
     pub(crate) rx: Option<RxQueue>,
     pub(crate) tx: TxBuffer,
@@ -58,7 +60,7 @@ impl WorkerPort {
     pub(crate) fn new(
         config: &PortConfig,
         [tree_port, overlay_port]: [u16; 2],
-        port: &crate::Port,
+        (port, measured): (&crate::Port, u16),
         (rx, tx): (Option<RxQueue>, TxBuffer),
     ) -> WorkerPort {
         let before = ImpairmentSnapshot::default();
@@ -83,7 +85,11 @@ impl WorkerPort {
             },
             mtu: config.mtu,
             is_up: true,
-            chained: port.chained(),
+            chain_from: if port.chained() {
+                config.chain_from.unwrap_or(measured)
+            } else {
+                NEVER
+            },
             rx,
             tx,
             relays: Vec::new(),
@@ -198,6 +204,12 @@ impl WorkerPort {
         self.tx.room() < TX_ROOM && !stuck && self.is_up
     }
 
+    /// Whether a payload is long enough to be chained here.
+    #[inline]
+    pub(crate) fn chains(&self, payload: &SharedPayload) -> bool {
+        payload.len() >= self.chain_from.into() && self.chain_from != NEVER
+    }
+
     /// `header` before `payload`, as this port wants it.
     #[inline]
     pub(crate) fn join(
@@ -206,7 +218,7 @@ impl WorkerPort {
         payload: &SharedPayload,
         packets: &Pool,
     ) -> Result<Frame, DropReason> {
-        let frame = if self.chained && payload.can_be_chained() {
+        let frame = if self.chains(payload) && payload.can_be_chained() {
             Frame::chain(header, payload)
         } else {
             Frame::linear(header, payload, packets)

@@ -12,6 +12,7 @@ use crate::drops::DropCounters;
 use crate::frame::Mac;
 use crate::rx::RxQueue;
 use crate::snapshot::{NeighborSnapshot, SessionSnapshot, Snapshot};
+use crate::threshold::NEVER;
 
 /// Sessions filled in one turn: about 1 µs each.
 const SESSIONS_A_TURN: usize = 32;
@@ -96,6 +97,7 @@ impl Worker {
                 said.tx_packets += tx.packets;
                 said.tx_bytes += tx.bytes;
             }
+            said.chain_from = (port.chain_from != NEVER).then_some(port.chain_from);
             said.tx_dropped += port.tx_dropped + tx.oversize;
             said.tree_offered += port.tree_offered;
             said.tree_dropped += port.tree_dropped;

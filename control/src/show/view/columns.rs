@@ -116,6 +116,7 @@ pub(super) const PORTS: &[Column] = &[
     ),
     ("DOWNS", true, Key("downs")),
     ("MTU", true, Key("mtu")),
+    ("CHAIN-FROM", true, Key("chain_from")),
     ("RX-PACKETS", true, Key("rx_packets")),
     ("RX-BYTES", true, Key("rx_bytes")),
     ("TX-PACKETS", true, Key("tx_packets")),
