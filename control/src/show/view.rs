@@ -192,7 +192,7 @@ mod tests {
             kernel: Some(dataplane::KernelSnapshot::default()),
             ..Default::default()
         };
-        filled(json!(port), "", View::Ports);
+        filled(json!(port), "CHAIN-FROM", View::Ports);
         filled(
             json!(dataplane::PoolSnapshot::default()),
             "USED",
