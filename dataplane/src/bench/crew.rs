@@ -93,7 +93,8 @@ impl Lane {
     fn run(&mut self, workload: &Workload, time: Duration) -> Result<Sample, String> {
         let branches = workload.role.branches();
         for port in (0..=branches).map(PortIndex) {
-            self.worker.find_next_hop(port, beyond(port).into(), STATION);
+            self.worker
+                .find_next_hop(port, beyond(port).into(), STATION);
         }
         let mut usual = std::mem::take(&mut self.usual);
         let mut stopwatch = Stopwatch::start(&mut usual);
