@@ -10,9 +10,11 @@ use super::{Reply, Route, Worker, WorkerPort};
 
 /// How long the end of a stream is told where nobody waits for more: markers at 0, 2, 6 and 14 ms.
 const STOP_LINGER: Duration = Duration::from_millis(20);
-/// How long those below must have asked for nothing before a node that stops takes it that they have everything, beside
-/// two round trips: twice the longest pause between two requests of theirs.
+/// How long those below must have asked for nothing before a node that stops takes it that they have everything: twice
+/// the longest back-off between two requests of theirs …
 const QUIET: Duration = Duration::from_millis(40);
+/// … and so many round trips, in which four requests may be lost one after another.
+const QUIET_ROUND_TRIPS: u32 = 5;
 /// Longest time for that, and for what this node's own clients are still to get: the default deadline.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// How often a node that stops looks whether it is done.
@@ -88,7 +90,7 @@ impl Worker {
         let owed = owed.collect();
         let neighbors = (0..self.adjacents.len()).map(|id| NeighborId(id as u16));
         let rtts = neighbors.filter_map(|id| Some(self.node.neighbor(id)?.rtt()));
-        let quiet = QUIET + 2 * rtts.max().unwrap_or_default();
+        let quiet = QUIET + QUIET_ROUND_TRIPS * rtts.max().unwrap_or_default();
         self.endings.draining = Some(Draining {
             until: now + DRAIN_MAX,
             look_at: now,
