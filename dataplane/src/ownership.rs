@@ -153,7 +153,7 @@ impl Bench {
     }
 
     fn windows_give_back_many_at_a_time(&self) {
-        let mut spent = Spent::default();
+        let mut spent = Spent::new();
         let payload = self.payload(10);
         for _ in 0..40 {
             spent.push(payload.clone());

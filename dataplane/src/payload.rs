@@ -108,7 +108,6 @@ impl Mbuf {
 }
 
 /// Payloads that are not needed any more, given back to their pools many at a time.
-#[derive(Default)]
 pub(crate) struct Spent {
     payloads: Vec<SharedPayload>,
 }
@@ -116,6 +115,13 @@ pub(crate) struct Spent {
 impl Spent {
     /// Payloads given back at a time: what a burst brings.
     const MANY: usize = 32;
+
+    /// With room for as many.
+    pub(crate) fn new() -> Spent {
+        Spent {
+            payloads: Vec::with_capacity(Self::MANY),
+        }
+    }
 
     /// Takes a payload; it goes back with later ones.
     #[inline]

@@ -209,7 +209,7 @@ impl Worker {
             rebuilt: Vec::with_capacity(FEC_PARITY_MAX.into()),
             endings: Endings::default(),
             unfinished: None,
-            spent: Spent::default(),
+            spent: Spent::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use crossbeam::channel::Sender;
 use overlay::{Instant, SessionId};
 
 use super::owners::{Owners, WorkerId};
-use super::peers::Letter;
+use super::peers::{Letter, Peers};
 use super::{Leftover, NewSession, Reply, Worker, WorkerPort};
 use crate::drops::DropReason;
 
@@ -101,9 +101,11 @@ impl Worker {
     }
 
     fn take_parked(&mut self, now: Instant) {
-        let parked = self.peers.as_mut().map(|peers| peers.unpark());
-        for handed in parked.into_iter().flatten() {
-            self.take_parked_frame(now, handed);
+        // As many as there are now: one whose session has not come yet is parked again.
+        for _ in 0..self.peers.as_ref().map_or(0, Peers::parked) {
+            if let Some(handed) = self.peers.as_mut().and_then(Peers::unpark) {
+                self.take_parked_frame(now, handed);
+            }
         }
     }
 

@@ -166,9 +166,14 @@ impl Peers {
         has_room
     }
 
-    /// The frames that were parked, oldest first.
-    pub(crate) fn unpark(&mut self) -> VecDeque<Handed> {
-        std::mem::take(&mut self.parked)
+    /// Frames that are parked.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// The oldest frame that is parked.
+    pub(crate) fn unpark(&mut self) -> Option<Handed> {
+        self.parked.pop_front()
     }
 }
 
